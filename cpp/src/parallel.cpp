@@ -1,0 +1,47 @@
+#include "insdl/parallel.hpp"
+
+#include <omp.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <exception>
+#include <mutex>
+
+namespace insdl {
+namespace {
+
+// Set in a forked child: libgomp's pool of threads does not survive fork, and a new team there waits for ever.
+bool forked_child = false;
+
+const int kForkGuard = pthread_atfork(nullptr, nullptr, [] { forked_child = true; });
+
+}  // namespace
+
+int usable_threads(int threads) {
+    if (forked_child || kForkGuard != 0) return 1;
+    return threads > 0 ? threads : std::max(1, omp_get_num_procs());
+}
+
+void parallel_blocks(std::ptrdiff_t count, std::ptrdiff_t block, int threads,
+                     const std::function<void(std::ptrdiff_t, std::ptrdiff_t, int)>& body) {
+    const std::ptrdiff_t blocks = (count + block - 1) / block;
+    const int team = static_cast<int>(std::min<std::ptrdiff_t>(usable_threads(threads), blocks));  // fits an int
+    if (team <= 1) {
+        for (std::ptrdiff_t b = 0; b < blocks; ++b) body(b * block, std::min(count, (b + 1) * block), 0);
+        return;
+    }
+    std::exception_ptr error;
+    std::mutex guard;
+#pragma omp parallel for num_threads(team) schedule(dynamic)
+    for (std::ptrdiff_t b = 0; b < blocks; ++b) {
+        try {
+            body(b * block, std::min(count, (b + 1) * block), omp_get_thread_num());
+        } catch (...) {
+            const std::lock_guard<std::mutex> lock(guard);
+            if (!error) error = std::current_exception();
+        }
+    }
+    if (error) std::rethrow_exception(error);
+}
+
+}  // namespace insdl

@@ -1,0 +1,27 @@
+"""Inelastic neutron scattering, understood with deep learning.
+
+Reading order: crystal, model, spinwave, instrument, dataset, learn, explain. A file uses what stands before it, never
+what stands after it; only learn, explain and the commands need torch.
+"""
+
+from __future__ import annotations
+
+from insdl.errors import NotEquilibriumWarning, UnstableModelError
+from insdl.ground_state import relax
+from insdl.model import Bond, SingleIon, Site, SpinModel, Zeeman
+from insdl.spinwave import Modes, spin_waves
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bond",
+    "Modes",
+    "NotEquilibriumWarning",
+    "SingleIon",
+    "Site",
+    "SpinModel",
+    "UnstableModelError",
+    "Zeeman",
+    "relax",
+    "spin_waves",
+]

@@ -1,0 +1,55 @@
+import numpy as np
+import numpy.typing as npt
+
+_Reals = npt.NDArray[np.float64]
+_Integers = npt.NDArray[np.int64]
+
+class Model:
+    def __init__(
+        self,
+        positions: _Reals,
+        spins: _Reals,
+        directions: _Reals,
+        moments: _Reals,
+        bond_sites: _Integers,
+        bond_offsets: _Reals,
+        bond_exchanges: _Reals,
+        bond_parameters: _Integers,
+        ion_sites: _Integers,
+        ion_matrices: _Reals,
+        ion_parameters: _Integers,
+        zeeman_sites: _Integers,
+        zeeman_vectors: _Reals,
+        zeeman_parameters: _Integers,
+        n_parameters: int,
+    ) -> None: ...
+    @property
+    def is_split(self) -> bool: ...
+    @property
+    def is_layered(self) -> bool: ...
+    def classical_energy(self, parameters: _Reals) -> float: ...
+    def torque(self, parameters: _Reals) -> _Reals: ...
+    def solve(
+        self, q: _Reals, parameters: _Reals, factors: _Reals | None, full: bool, threads: int
+    ) -> tuple[_Reals, npt.NDArray[np.complex128], _Reals]: ...
+
+class ImageGeometry:
+    def __init__(
+        self,
+        reciprocal: _Reals,
+        solve_q: _Reals,
+        begin: _Integers,
+        point: _Integers,
+        negated: npt.NDArray[np.uint8],
+        point_q: _Reals,
+        grid: _Reals,
+        pixel_edges: _Reals,
+        blocks: _Reals,
+        block_bins: _Integers,
+        bins: _Reals,
+        form_factor: _Reals,
+        form_factor_step: float,
+    ) -> None: ...
+    def simulate(
+        self, model: Model, parameters: _Reals, settings: _Reals, threads: int
+    ) -> tuple[_Reals, _Reals]: ...

@@ -1,0 +1,79 @@
+"""Lattices, reciprocal lattices and neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+_Reals = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """A pair of sites: ``i`` in cell 0 and ``j`` in cell ``offset``.
+
+    Attributes
+    ----------
+    i, j : int. Sites.
+    offset : (3,) int. The cell of site j.
+    vector : (3,) float64, angstrom, Cartesian. From i to j.
+    distance : float, angstrom.
+    """
+
+    i: int
+    j: int
+    offset: tuple[int, int, int]
+    vector: _Reals
+    distance: float
+
+
+def reciprocal(lattice: npt.ArrayLike) -> _Reals:
+    """Reciprocal vectors of a lattice, 2 pi included.
+
+    Parameters
+    ----------
+    lattice : (3, 3) float64, angstrom. Rows a, b, c.
+
+    Returns
+    -------
+    (3, 3) float64, 1/angstrom. Rows a*, b*, c* with a_i . b_j = 2 pi delta_ij.
+    """
+    return np.ascontiguousarray(2.0 * np.pi * np.linalg.inv(np.asarray(lattice, dtype=np.float64)).T)
+
+
+def neighbours(lattice: npt.ArrayLike, positions: npt.ArrayLike, *, max_distance: float) -> list[Neighbours]:
+    """Every pair of sites up to a distance, each once, sorted by distance.
+
+    Parameters
+    ----------
+    lattice : (3, 3) float64, angstrom. Rows a, b, c.
+    positions : (n, 3) float64, fractions of the lattice.
+    max_distance : float, angstrom.
+
+    Returns
+    -------
+    list of Neighbours. Of the two descriptions of a pair, the one with i < j, or with the first non-zero
+    component of the offset positive where i = j.
+    """
+    cell = np.asarray(lattice, dtype=np.float64)
+    places = np.asarray(positions, dtype=np.float64)
+    if places.ndim != 2 or places.shape[1] != 3:
+        raise ValueError(f"positions must have shape (n, 3), got {places.shape}")
+    span = np.ptp(places, axis=0) if len(places) else np.zeros(3)
+    spacing = 2.0 * np.pi / np.linalg.norm(reciprocal(cell), axis=1)
+    reach = np.ceil(max_distance / spacing + span).astype(int)
+    ranges = [np.arange(-n, n + 1) for n in reach]
+    offsets = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
+    pairs = []
+    for i in range(len(places)):
+        for j in range(i, len(places)):
+            vectors = (places[j] + offsets - places[i]) @ cell
+            for offset, vector in zip(offsets, vectors, strict=True):
+                distance = float(np.linalg.norm(vector))
+                once = i < j or tuple(offset) > (0, 0, 0)
+                if once and distance <= max_distance:
+                    x, y, z = (int(n) for n in offset)
+                    pairs.append(Neighbours(i, j, (x, y, z), vector, distance))
+    return sorted(pairs, key=lambda pair: pair.distance)

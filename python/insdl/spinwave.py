@@ -1,0 +1,177 @@
+"""Spin-wave energies and structure factors: the door to the compiled kernel."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from insdl.crystal import reciprocal
+from insdl.errors import NotEquilibriumWarning, UnstableModelError
+from insdl.form_factor import form_factor as ion_form_factor
+from insdl.model import SpinModel
+
+_Reals = npt.NDArray[np.float64]
+_TORQUE_WARNING = 1e-4  # meV; rounding of input directions stays far below
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """Magnons at a list of momentum transfers. With several parameter sets every array has a leading axis n_sets.
+
+    Attributes
+    ----------
+    energy : (nq, nmodes) float64, meV. Descending; NaN where the model is unstable.
+    amplitude : (nq, nmodes, 3) complex128. <0| S(q) |mode>, Cartesian, per square root of a chemical cell.
+    intensity : (nq, nmodes) float64, per chemical cell. sum_ab (delta_ab - Q_a Q_b / Q^2) S^ab; at Q = 0, 2/3 of the trace.
+    stable : bool, or (n_sets,) bool. Whether the quadratic Hamiltonian is positive semidefinite at every q.
+    """
+
+    energy: _Reals
+    amplitude: npt.NDArray[np.complex128]
+    intensity: _Reals
+    stable: npt.NDArray[np.bool_] | bool
+
+    @property
+    def sab(self) -> npt.NDArray[np.complex128]:
+        """(nq, nmodes, 3, 3) complex128, per chemical cell. S^ab = v_a conj(v_b) at T = 0, creation side (energy loss).
+
+        A single mode's S^ab inside a group of equal energies depends on the choice of basis; its sum over the group
+        does not. At a mode of exactly zero energy it is that of the form regularised by 1e-10 of the largest diagonal
+        element: exact for a ferromagnet, large but finite where the true weight diverges.
+        """
+        return self.amplitude[..., :, None] * self.amplitude[..., None, :].conj()
+
+
+def thread_count(threads: int | None) -> int:
+    """The number of threads to use: every processor that this process may run on for None."""
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
+        raise ValueError(f"threads must be a positive whole number or None, got {threads!r}")
+    return int(threads)
+
+
+def checked_q(q_rlu: npt.ArrayLike) -> _Reals:
+    """``q_rlu`` as a (nq, 3) float64 array, or one clear sentence."""
+    q = np.ascontiguousarray(q_rlu, dtype=np.float64)
+    if q.ndim != 2 or q.shape[1] != 3:
+        raise ValueError(f"q_rlu must have shape (nq, 3), got {q.shape}")
+    bad = np.flatnonzero(~np.isfinite(q).all(axis=1))
+    if bad.size:
+        raise ValueError(f"q_rlu must be finite; row {bad[0]} is {q[bad[0]].tolist()}")
+    return q
+
+
+def checked_sets(model: SpinModel, parameters: npt.ArrayLike) -> _Reals:
+    """``parameters`` as an (n_sets, n_parameters) float64 array, or one clear sentence."""
+    sets = np.ascontiguousarray(parameters, dtype=np.float64)
+    if sets.ndim != 2 or sets.shape[1] != len(model.parameters):
+        raise ValueError(
+            f"parameters must have shape (n_sets, {len(model.parameters)}) in the order {list(model.parameters)}, "
+            f"got {sets.shape}"
+        )
+    bad = np.flatnonzero(~np.isfinite(sets).all(axis=1))
+    if bad.size:
+        raise ValueError(f"parameters must be finite; set {bad[0]} is {sets[bad[0]].tolist()}")
+    return sets
+
+
+def spin_waves(
+    model: SpinModel,
+    q_rlu: npt.ArrayLike,
+    *,
+    threads: int | None = None,
+    form: Literal["auto", "full"] = "auto",
+    form_factor: Literal["none", "ion"] = "none",
+    parameters: npt.ArrayLike | None = None,
+    values: Mapping[str, float] | None = None,
+) -> Modes:
+    """Energies, amplitudes and neutron intensities of a model's magnons.
+
+    Parameters
+    ----------
+    model : SpinModel.
+    q_rlu : (nq, 3) float64, r.l.u. of the chemical cell. Momentum transfers.
+    threads : int or None. Threads over q; the result is bitwise the same for any number.
+    form : "auto" uses the N x N split form where it holds (detected from the model), "full" always the 2N x 2N one.
+    form_factor : "none" or "ion", which multiplies each site's amplitude by <j0>(Q) of its ion.
+    parameters : (n_sets, n_parameters) float64, meV, or None. Many sets at once; then nothing is raised for an unstable
+        set, its energies are NaN and its `Modes.stable` is False.
+    values : parameters by name, for one set.
+
+    Returns
+    -------
+    Modes.
+
+    Raises
+    ------
+    UnstableModelError
+        For one set of parameters, where the quadratic Hamiltonian is not positive semidefinite.
+    ValueError, TypeError
+        For arrays of the wrong shape, numbers that are not finite, unknown or missing parameters.
+
+    Notes
+    -----
+    Linear spin-wave theory in the split form (docs/spin-wave-theory.md) or after Colpa, Physica A 93, 327 (1978);
+    S^ab after Toth & Lake, J. Phys.: Condens. Matter 27, 166002 (2015), with the Hamiltonian of `insdl.model`.
+    """
+    q = checked_q(q_rlu)
+    if form not in ("auto", "full"):
+        raise ValueError(f"form must be 'auto' or 'full', got {form!r}")
+    if parameters is not None and values:
+        raise TypeError(f"give parameters as an array or as keywords, not both; got both and {sorted(values)}")
+    sets = model.values(values or {})[None] if parameters is None else checked_sets(model, parameters)
+    q_cart = q @ reciprocal(model.lattice)
+    energy, amplitude, lowest = model.core.solve(
+        np.ascontiguousarray(q @ model.q_to_magnetic.T),
+        sets,
+        _factors(model, q_cart, form_factor),
+        form == "full",
+        thread_count(threads),
+    )
+    amplitude /= np.sqrt(float(model.n_chemical_cells or 1))
+    intensity = _perpendicular(amplitude, q_cart)
+    stable = np.isnan(lowest).all(axis=1)
+    if parameters is not None:
+        return Modes(energy, amplitude, intensity, stable)
+    torque = float(np.linalg.norm(model.core.torque(sets[0]), axis=1).max())
+    if not stable[0]:
+        worst = int(np.nanargmin(lowest[0]))
+        raise UnstableModelError(q[worst].copy(), float(lowest[0, worst]), torque)
+    if torque > _TORQUE_WARNING:
+        warnings.warn(
+            f"the moments are not in equilibrium: the largest torque is {torque:.3g} meV (see insdl.relax)",
+            NotEquilibriumWarning,
+            stacklevel=3,
+        )
+    return Modes(energy[0], amplitude[0], intensity[0], True)
+
+
+def _factors(model: SpinModel, q_cart: _Reals, form_factor: str) -> _Reals | None:
+    if form_factor == "none":
+        return None
+    if form_factor != "ion":
+        raise ValueError(f"form_factor must be 'none' or 'ion', got {form_factor!r}")
+    lengths = np.linalg.norm(q_cart, axis=1)
+    columns = []
+    for number, site in enumerate(model.sites):
+        if site.ion is None:
+            raise ValueError(f"form_factor='ion' needs the ion of every site; site {number} has none")
+        columns.append(ion_form_factor(site.ion, lengths))
+    return np.ascontiguousarray(np.stack(columns, axis=1))
+
+
+def _perpendicular(amplitude: npt.NDArray[np.complex128], q_cart: _Reals) -> _Reals:
+    squared = np.sum(q_cart**2, axis=1)
+    total = np.sum(np.abs(amplitude) ** 2, axis=-1)
+    along = np.abs(np.einsum("sqma,qa->sqm", amplitude, q_cart)) ** 2
+    at_zero = squared < 1e-16
+    perpendicular = total - along / np.where(at_zero, 1.0, squared)[:, None]
+    result: _Reals = np.where(at_zero[:, None], 2.0 / 3.0 * total, np.maximum(perpendicular, 0.0))
+    return result
