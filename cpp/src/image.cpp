@@ -43,41 +43,60 @@ Layers find_layers(const Model& model) {
     return layers;
 }
 
-// One mode seen in one block: which bins it reaches, and with what weight per meV.
-struct Sighting {
-    std::ptrdiff_t mode, block, first_bin, n_bins, first_weight;
-    double ki, kf2;
+// Modes seen in blocks: which bins each reaches, and with what weight per meV. One entry a (mode, block).
+struct Sightings {
+    std::vector<std::ptrdiff_t> mode, first_bin, n_bins, first_weight;
+    std::vector<double> ki, kf2, fixed_l;
+    std::vector<char> kinematic;
+    std::vector<double> weights;
+
+    std::size_t size() const { return mode.size(); }
+    void clear() {
+        for (auto* list : {&mode, &first_bin, &n_bins, &first_weight}) list->clear();
+        for (auto* list : {&ki, &kf2, &fixed_l, &weights}) list->clear();
+        kinematic.clear();
+    }
 };
 
-std::vector<Sighting> find_sightings(const ImageGeometry& geometry, const ImageSettings& settings,
-                                     const Eigen::VectorXd& energy, std::vector<double>& weights) {
-    std::vector<Sighting> sightings;
-    weights.clear();
+void find_sightings(const ImageGeometry& geometry, const ImageSettings& settings, const Eigen::VectorXd& energy,
+                    Sightings& sightings) {
+    sightings.clear();
     for (std::ptrdiff_t b = 0; b < geometry.n_block; ++b) {
         const ImageBlock& block = geometry.blocks[b];
+        const bool kinematic = std::isnan(block.fixed_l);
         for (std::ptrdiff_t m = 0; m < energy.size(); ++m) {
             const double e = energy(m);
-            if (std::isnan(block.fixed_l) && e >= block.incident_energy) continue;
+            if (kinematic && e >= block.incident_energy) continue;
             const double table =
                 settings.width_factor * (block.sigma_energy[0] + e * (block.sigma_energy[1] + e * block.sigma_energy[2]));
             const double sigma = std::max(std::hypot(table, settings.broadening * e), 1e-6);
-            Sighting s{m, b, 0, 0, static_cast<std::ptrdiff_t>(weights.size()),
-                       std::sqrt(std::max(block.incident_energy, 0.0) / kNeutronMass),
-                       (block.incident_energy - e) / kNeutronMass};
+            const auto first_weight = static_cast<std::ptrdiff_t>(sightings.weights.size());
+            std::ptrdiff_t first = 0, count = 0;
             for (std::ptrdiff_t n = block.first_bin; n < block.first_bin + block.n_bins; ++n) {
                 const double low = geometry.bins[2 * n], high = geometry.bins[2 * n + 1];
                 const bool reached = e + kReach * sigma > low && e - kReach * sigma < high;
-                if (s.n_bins == 0) {
+                if (count == 0) {
                     if (!reached) continue;
-                    s.first_bin = n;
+                    first = n;
                 }
-                ++s.n_bins;  // bins need not be ordered: gaps get weight zero
-                weights.push_back(reached ? gaussian_integral(low - e, high - e, sigma) / (high - low) : 0.0);
+                ++count;  // bins need not be ordered: gaps get weight zero
+                sightings.weights.push_back(reached ? gaussian_integral(low - e, high - e, sigma) / (high - low) : 0.0);
             }
-            if (s.n_bins > 0) sightings.push_back(s);
+            while (count > 0 && sightings.weights.back() == 0.0) {
+                sightings.weights.pop_back();
+                --count;
+            }
+            if (count == 0) continue;
+            sightings.mode.push_back(m);
+            sightings.first_bin.push_back(first);
+            sightings.n_bins.push_back(count);
+            sightings.first_weight.push_back(first_weight);
+            sightings.ki.push_back(std::sqrt(block.incident_energy / kNeutronMass));
+            sightings.kf2.push_back((block.incident_energy - e) / kNeutronMass);
+            sightings.fixed_l.push_back(block.fixed_l);
+            sightings.kinematic.push_back(kinematic ? 1 : 0);
         }
     }
-    return sightings;
 }
 
 // Amplitudes per layer and Cartesian component, in-plane phases included, as separate real and imaginary rows over modes.
@@ -87,6 +106,7 @@ struct Amplitudes {
             const Site& site = model.sites()[i];
             const Vector3 e1 = site.moment * model.frames()[i].e1, e2 = site.moment * model.frames()[i].e2;
             for (int a = 0; a < 3; ++a) {
+                component[a] = component[a] || std::abs(e1[a]) > 1e-12 || std::abs(e2[a]) > 1e-12;
                 if (std::abs(e1[a]) > 1e-12) terms.push_back({i, layers.of_site[i] * 3 + a, std::sqrt(site.spin) * e1[a], true});
                 if (std::abs(e2[a]) > 1e-12) terms.push_back({i, layers.of_site[i] * 3 + a, std::sqrt(site.spin) * e2[a], false});
             }
@@ -139,33 +159,101 @@ struct Amplitudes {
     Eigen::MatrixXd xr, xi, pr, pi;  // (mode, site): one column a site
     std::vector<double> real, imag;  // (layer, component, mode)
     std::vector<Complex> phases;
+    bool component[3] = {false, false, false};  // Cartesian components that any site has
 };
 
-// S_perp F^2 of one mode at (qx, qy, qz): sum over components of |v|^2 - |Q.v|^2 / Q^2.
-double perpendicular_intensity(const Amplitudes& amplitudes, const Layers& layers, std::ptrdiff_t mode, bool negated,
-                               double l, const Vector3& q_cart, const ImageGeometry& geometry) {
-    const auto n = amplitudes.n;
-    double vr[3] = {0, 0, 0}, vi[3] = {0, 0, 0};
+// sin and cos of 2 pi t. Plain arithmetic that the compiler turns into vectors: half-angle series on |pi t| <= pi/2,
+// truncation below 1e-11.
+inline void sin_cos_turns(double t, double& sine, double& cosine) {
+    constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to the nearest whole number
+    const double whole = (t + kRound) - kRound;
+    const double x = std::numbers::pi * (t - whole), u = x * x;
+    double s = -1.0 / 1307674368000.0, c = -1.0 / 87178291200.0;
+    s = s * u + 1.0 / 6227020800.0, c = c * u + 1.0 / 479001600.0;
+    s = s * u - 1.0 / 39916800.0, c = c * u - 1.0 / 3628800.0;
+    s = s * u + 1.0 / 362880.0, c = c * u + 1.0 / 40320.0;
+    s = s * u - 1.0 / 5040.0, c = c * u - 1.0 / 720.0;
+    s = s * u + 1.0 / 120.0, c = c * u + 1.0 / 24.0;
+    s = s * u - 1.0 / 6.0, c = c * u - 0.5;
+    s = x * (s * u + 1.0), c = c * u + 1.0;
+    sine = 2.0 * s * c;
+    cosine = 1.0 - 2.0 * s * s;
+}
+
+// One mode seen in many blocks: the third component of Q, and the intensity there, one entry a sighting.
+struct Intensities {
+    void resize(std::size_t n) {
+        for (auto* row : {&qz, &turns, &sine, &cosine, &value}) row->resize(n);
+        for (auto& row : re) row.resize(n);
+        for (auto& row : im) row.resize(n);
+    }
+    std::vector<double> qz, turns, sine, cosine, value;
+    std::vector<double> re[3], im[3];
+};
+
+// Third component of Q, 1/angstrom, for every sighting at one in-plane Q; NaN where no final wave vector reaches it.
+void find_l(const Sightings& sightings, double in_plane2, double c_star, Intensities& work) {
+    const auto n = sightings.size();
+    for (std::size_t s = 0; s < n; ++s) {
+        const double along2 = sightings.kf2[s] - in_plane2;
+        const double kinematic = sightings.ki[s] - std::sqrt(std::max(along2, 0.0));
+        work.qz[s] = sightings.kinematic[s] ? (along2 < 0.0 ? kNan : kinematic) : sightings.fixed_l[s] * c_star;
+    }
+}
+
+// S_perp F^2 of every sighting: sum over components of |v|^2 - |Q.v|^2 / Q^2, v summed over layers with phases
+// exp(-2 pi i L z) relative to the first layer.
+void perpendicular_intensities(const Amplitudes& amplitudes, const Layers& layers, const Sightings& sightings,
+                               bool negated, const Vector3& in_plane, double c_star, const Vector3& c_unit,
+                               const ImageGeometry& geometry, Intensities& work) {
+    const auto n = sightings.size();
+    const auto modes = amplitudes.n;
     for (std::size_t layer = 0; layer < layers.height.size(); ++layer) {
-        const double angle = (negated ? kTwoPi : -kTwoPi) * l * layers.height[layer];
-        const double c = std::cos(angle), s = std::sin(angle);
+        const double* real = amplitudes.real.data() + static_cast<std::ptrdiff_t>(layer) * 3 * modes;
+        const double* imag = amplitudes.imag.data() + static_cast<std::ptrdiff_t>(layer) * 3 * modes;
+        if (layer == 0) {
+            for (int a = 0; a < 3; ++a)
+                for (std::size_t s = 0; s < n; ++s) {
+                    work.re[a][s] = real[a * modes + sightings.mode[s]];
+                    work.im[a][s] = imag[a * modes + sightings.mode[s]];
+                }
+            continue;
+        }
+        const double height = (layers.height[layer] - layers.height[0]) * (negated ? 1.0 : -1.0) / c_star;
+        for (std::size_t s = 0; s < n; ++s) sin_cos_turns(height * work.qz[s], work.sine[s], work.cosine[s]);
         for (int a = 0; a < 3; ++a) {
-            const auto index = (static_cast<std::ptrdiff_t>(layer) * 3 + a) * n + mode;
-            const double re = amplitudes.real[index], im = amplitudes.imag[index];
-            vr[a] += c * re - s * im;
-            vi[a] += c * im + s * re;
+            if (!amplitudes.component[a]) continue;
+            for (std::size_t s = 0; s < n; ++s) {
+                const double re = real[a * modes + sightings.mode[s]], im = imag[a * modes + sightings.mode[s]];
+                work.re[a][s] += work.cosine[s] * re - work.sine[s] * im;
+                work.im[a][s] += work.cosine[s] * im + work.sine[s] * re;
+            }
         }
     }
-    const double q2 = q_cart.squaredNorm();
-    const double total = vr[0] * vr[0] + vr[1] * vr[1] + vr[2] * vr[2] + vi[0] * vi[0] + vi[1] * vi[1] + vi[2] * vi[2];
-    const double along_r = q_cart[0] * vr[0] + q_cart[1] * vr[1] + q_cart[2] * vr[2];
-    const double along_i = q_cart[0] * vi[0] + q_cart[1] * vi[1] + q_cart[2] * vi[2];
-    const double perpendicular =
-        q2 > 1e-16 ? total - (along_r * along_r + along_i * along_i) / q2 : 2.0 / 3.0 * total;
-    const double place = q2 / geometry.form_factor_step;
-    const auto cell = std::min(static_cast<std::ptrdiff_t>(place), geometry.n_form_factor - 2);
-    const double rest = std::min(place - static_cast<double>(cell), 1.0);
-    return perpendicular * (geometry.form_factor[cell] * (1.0 - rest) + geometry.form_factor[cell + 1] * rest);
+    const double scale = 1.0 / geometry.form_factor_step;
+    const double last = static_cast<double>(geometry.n_form_factor - 2);
+    for (std::size_t s = 0; s < n; ++s) {
+        const Vector3 q = in_plane + work.qz[s] * c_unit;
+        const double q2 = q.squaredNorm();
+        double total = 0.0, along_r = 0.0, along_i = 0.0;
+        for (int a = 0; a < 3; ++a) {
+            const double re = work.re[a][s], im = work.im[a][s];
+            total += re * re + im * im;
+            along_r += q[a] * re;
+            along_i += q[a] * im;
+        }
+        const double perpendicular =
+            q2 > 1e-16 ? total - (along_r * along_r + along_i * along_i) / q2 : 2.0 / 3.0 * total;
+        const double place = q2 * scale;
+        if (!(place >= 0.0)) {  // not reached
+            work.value[s] = 0.0;
+            continue;
+        }
+        const auto cell = static_cast<std::ptrdiff_t>(std::min(place, last));
+        const double rest = std::min(place - static_cast<double>(cell), 1.0);
+        work.value[s] =
+            perpendicular * (geometry.form_factor[cell] * (1.0 - rest) + geometry.form_factor[cell + 1] * rest);
+    }
 }
 
 // Weight of every grid point in every pixel: the pixel-integrated Gaussian around the point, per point of the pixel.
@@ -230,32 +318,34 @@ struct Worker {
     QuadraticForm form;
     ModeSet modes;
     Amplitudes amplitudes;
-    std::vector<double> weights;
+    Sightings sightings;
+    Intensities intensities;
 };
 
 // All points equivalent to one distinct q. Writes only those points' rows.
 void fill_points(const Model& model, const Layers& layers, const ImageGeometry& geometry, const ImageSettings& settings,
                  std::ptrdiff_t solve, Worker& worker, std::vector<double>& points) {
-    const auto sightings = find_sightings(geometry, settings, worker.modes.energy, worker.weights);
+    Sightings& sightings = worker.sightings;
+    find_sightings(geometry, settings, worker.modes.energy, sightings);
+    worker.intensities.resize(sightings.size());
     worker.amplitudes.load(worker.modes);
     const Vector3 a = geometry.reciprocal.row(0), b = geometry.reciprocal.row(1), c = geometry.reciprocal.row(2);
+    const double c_star = c.norm();
+    const Vector3 c_unit = c / c_star;
     for (std::int64_t p = geometry.begin[solve]; p < geometry.begin[solve + 1]; ++p) {
         const double* q = geometry.point_q + 2 * p;
         const bool negated = geometry.negated[p] != 0;
         worker.amplitudes.evaluate(model, q, negated);
         const Vector3 in_plane = q[0] * a + q[1] * b;
+        find_l(sightings, in_plane.squaredNorm(), c_star, worker.intensities);
+        perpendicular_intensities(worker.amplitudes, layers, sightings, negated, in_plane, c_star, c_unit, geometry,
+                                  worker.intensities);
         double* row = points.data() + geometry.point[p] * geometry.n_bins;
-        for (const Sighting& s : sightings) {
-            double l = geometry.blocks[s.block].fixed_l;
-            if (std::isnan(l)) {
-                const double along2 = s.kf2 - in_plane.squaredNorm();
-                if (along2 < 0.0) continue;  // no final wave vector reaches this Q
-                l = (s.ki - std::sqrt(along2)) / c.norm();
-            }
-            const double intensity =
-                perpendicular_intensity(worker.amplitudes, layers, s.mode, negated, l, in_plane + l * c, geometry);
-            for (std::ptrdiff_t n = 0; n < s.n_bins; ++n)
-                row[s.first_bin + n] += intensity * worker.weights[s.first_weight + n];
+        for (std::size_t s = 0; s < sightings.size(); ++s) {
+            const double* weights = sightings.weights.data() + sightings.first_weight[s];
+            double* target = row + sightings.first_bin[s];
+            for (std::ptrdiff_t n = 0; n < sightings.n_bins[s]; ++n)
+                target[n] += worker.intensities.value[s] * weights[n];
         }
     }
 }

@@ -1,0 +1,194 @@
+"""From a model and its parameters to the image that the spectrometer sees, before counting noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from insdl import _core
+from insdl.crystal import reciprocal
+from insdl.errors import UnstableModelError
+from insdl.form_factor import form_factor
+from insdl.instrument.frame import ImageFrame
+from insdl.model import SpinModel
+from insdl.spinwave import checked_sets, thread_count
+from insdl.units import NEUTRON_E_PER_K2
+
+_Reals = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """What the instrument and the sample do to an image besides the model; the order is that of the compiled kernel.
+
+    Attributes
+    ----------
+    width_factor : float. Multiplies the energy resolution of the frame.
+    broadening : float. Standard deviation growing with the mode's energy, sigma = broadening E, in quadrature.
+    extra_sigma_q : float, r.l.u. Momentum width in quadrature with the frame's.
+    twin_fraction : float, 0 to 1. Share of the domain with Qh and Qk exchanged.
+    shift_h, shift_k : float, r.l.u. What has to be added to a pixel's coordinate to get the crystal's.
+    """
+
+    width_factor: float = 1.0
+    broadening: float = 0.0
+    extra_sigma_q: float = 0.0
+    twin_fraction: float = 0.0
+    shift_h: float = 0.0
+    shift_k: float = 0.0
+
+    def __post_init__(self) -> None:
+        values = np.array(astuple(self), dtype=np.float64)
+        if not np.isfinite(values).all() or (values[:4] < 0).any() or self.twin_fraction > 1:
+            raise ValueError(f"image settings must be finite, widths not negative, twin_fraction in [0, 1]: {self}")
+
+
+class ImageSimulator:
+    """A model seen through a frame: folding and geometry worked out once, then any number of parameter sets.
+
+    Parameters
+    ----------
+    model : SpinModel. Layered (no bond leaves the layer along c), in split form, c perpendicular to a and b.
+    frame : ImageFrame.
+    margin : float, r.l.u. How far beyond the pixels S(Q, E) is sampled, for resolution and shifts.
+
+    Notes
+    -----
+    Image value: mean over bin and pixel of sum over modes of S_perp(Q) <F(Q)>^2 G(E - E_mode), in 1/meV per magnetic cell,
+    where Q = (Qh, Qk, Ql) with Ql = (ki - sqrt(kf^2 - Qx^2 - Qy^2)) / c* for the beam along c*, at the mode's energy, and
+    <F> is the mean of the ions' <j0>. Energy bins are error-function integrals; pixels are integrals of the momentum
+    resolution over subpixel points. H(q) is solved once for all points equal modulo a reciprocal vector of the magnetic
+    cell or a sign.
+    """
+
+    def __init__(self, model: SpinModel, frame: ImageFrame, *, margin: float = 0.1) -> None:
+        if not model.core.is_layered:
+            raise ValueError("an image needs a layered model, but a bond couples magnetic cells along c")
+        if not model.core.is_split:
+            raise ValueError("an image needs a model in split form (collinear, or coplanar without mixed terms)")
+        lattice, magnetic = np.asarray(model.lattice), np.asarray(model.magnetic_lattice)
+        for cell, what in ((lattice, "lattice"), (magnetic, "magnetic_lattice")):
+            if np.abs(cell[:2] @ cell[2]).max() > 1e-6 * np.linalg.norm(cell[2]) ** 2:
+                raise ValueError(f"an image needs c perpendicular to a and b, got {what} {cell.tolist()}")
+        if abs(np.linalg.norm(lattice[2]) - np.linalg.norm(magnetic[2])) > 1e-6:
+            raise ValueError("an image needs a magnetic cell with the c axis of the chemical cell")
+        self.model, self.frame = model, frame
+        self._geometry = self._build(margin)
+
+    def _build(self, margin: float) -> _core.ImageGeometry:
+        frame, model = self.frame, self.model
+        pixels, edges = np.asarray(frame.pixels), frame.pixel_edges
+        step = (pixels[1] - pixels[0]) / frame.subpixels
+        extra = int(np.ceil(margin / step))
+        count = len(pixels) * frame.subpixels + 2 * extra
+        grid = edges[0] + (np.arange(count) - extra + 0.5) * step
+        h, k = np.meshgrid(grid, grid, indexing="ij")
+        in_plane = np.stack([h.ravel(), k.ravel(), np.zeros(h.size)], axis=1) @ model.q_to_magnetic.T
+        solve_q, begin, order, negated = _fold(in_plane)
+        blocks = [
+            [
+                block.incident_energy,
+                np.nan if block.fixed_l is None else block.fixed_l,
+                *np.asarray(block.sigma_energy),
+                block.sigma_q,
+            ]
+            for block in frame.blocks
+        ]
+        counts = [len(np.asarray(block.bins)) for block in frame.blocks]
+        table, table_step = self._form_factor_table(np.abs(grid).max())
+        return _core.ImageGeometry(
+            reciprocal=reciprocal(model.magnetic_lattice),
+            solve_q=solve_q,
+            begin=begin,
+            point=order,
+            negated=negated[order].astype(np.uint8),
+            point_q=np.ascontiguousarray(in_plane[order, :2]),
+            grid=grid,
+            pixel_edges=edges,
+            blocks=np.array(blocks, dtype=np.float64),
+            block_bins=np.stack([np.cumsum([0, *counts[:-1]]), counts], axis=1).astype(np.int64),
+            bins=np.ascontiguousarray(frame.bins),
+            form_factor=table,
+            form_factor_step=table_step,
+        )
+
+    def _form_factor_table(self, largest: float) -> tuple[_Reals, float]:
+        """Squared mean form factor against Q^2, up to the largest Q that the frame can reach."""
+        cell = reciprocal(self.model.lattice)
+        ends = [4.0 * block.incident_energy / NEUTRON_E_PER_K2 for block in self.frame.blocks if block.fixed_l is None]
+        for block in self.frame.blocks:
+            if block.fixed_l is not None:
+                ends.append(float(np.sum((np.array([largest, largest, block.fixed_l]) @ np.abs(cell)) ** 2)))
+        step = 0.01
+        q = np.sqrt(np.arange(0.0, max(ends) + 2 * step, step))
+        ions = [site.ion for site in self.model.sites]
+        if None in ions:
+            raise ValueError(f"an image needs the ion of every site for the form factor; site {ions.index(None)} has none")
+        weights = {ion: ions.count(ion) / len(ions) for ion in ions if ion is not None}
+        mean = np.sum([weight * form_factor(ion, q) for ion, weight in weights.items()], axis=0)
+        return np.ascontiguousarray(mean**2), step
+
+    def simulate_sets(
+        self, parameters: npt.ArrayLike, settings: Sequence[ImageSettings], *, threads: int | None = None
+    ) -> tuple[_Reals, npt.NDArray[np.bool_]]:
+        """Images of many parameter sets, and which of the sets are stable.
+
+        Parameters
+        ----------
+        parameters : (n_sets, n_parameters) float64, meV, in the model's order.
+        settings : ImageSettings, ... One a set.
+
+        Returns
+        -------
+        images : (n_sets, n_bins, n_h, n_k) float64, 1/meV per magnetic cell; zero where the set is unstable.
+        stable : (n_sets,) bool.
+        """
+        images, lowest = self._simulate(parameters, settings, threads)
+        return images, np.isnan(lowest)
+
+    def simulate(
+        self, settings: ImageSettings | None = None, *, threads: int | None = None, **values: float
+    ) -> _Reals:
+        """The image of one set of parameters, (n_bins, n_h, n_k) float64, 1/meV per magnetic cell.
+
+        Raises
+        ------
+        UnstableModelError
+            If the structure is unstable at these parameters.
+        """
+        sets = self.model.values(values)[None]
+        images, lowest = self._simulate(sets, [settings or ImageSettings()], threads)
+        if not np.isnan(lowest[0]):
+            torque = float(np.linalg.norm(self.model.core.torque(sets[0]), axis=1).max())
+            raise UnstableModelError(np.full(3, np.nan), float(lowest[0]), torque)
+        image: _Reals = images[0]
+        return image
+
+    def _simulate(
+        self, parameters: npt.ArrayLike, settings: Sequence[ImageSettings], threads: int | None
+    ) -> tuple[_Reals, _Reals]:
+        sets = checked_sets(self.model, parameters)
+        if len(settings) != len(sets):
+            raise ValueError(f"one ImageSettings is needed for each of the {len(sets)} sets, got {len(settings)}")
+        rows = np.array([astuple(s) for s in settings], dtype=np.float64).reshape(-1, 6)
+        return self._geometry.simulate(self.model.core, sets, rows, thread_count(threads))
+
+
+def _fold(
+    q: _Reals,
+) -> tuple[_Reals, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Distinct q modulo reciprocal vectors and sign; for each the points that are equivalent to it."""
+    unit = 10**9
+    keys = np.rint(q[:, :2] * unit).astype(np.int64) % unit
+    opposite = (-keys) % unit
+    negated = (opposite[:, 0] < keys[:, 0]) | ((opposite[:, 0] == keys[:, 0]) & (opposite[:, 1] < keys[:, 1]))
+    canonical = np.where(negated[:, None], opposite, keys)
+    _, first, inverse = np.unique(canonical, axis=0, return_index=True, return_inverse=True)
+    inverse = inverse.ravel()
+    order = np.argsort(inverse, kind="stable").astype(np.int64)
+    begin = np.concatenate([[0], np.cumsum(np.bincount(inverse))]).astype(np.int64)
+    solve = np.where(negated[first, None], -q[first], q[first])  # exact coordinates, not rounded keys
+    return np.ascontiguousarray(solve), begin, order, negated
