@@ -1,0 +1,119 @@
+"""Sets of simulated images without detection noise, made from priors; unstable draws are replaced deterministically."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from insdl.dataset.randomness import generator
+from insdl.instrument.image import ImageSettings, ImageSimulator
+
+MAX_ATTEMPTS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """One rival: a simulator, and how its parameters and the image settings are drawn.
+
+    ``draw_parameters`` and ``draw_settings`` take a generator and return parameters by name (meV) and `ImageSettings`.
+    """
+
+    name: str
+    simulator: ImageSimulator
+    draw_parameters: Callable[[np.random.Generator], Mapping[str, float]]
+    draw_settings: Callable[[np.random.Generator], ImageSettings]
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedSet:
+    """Simulated images before detection.
+
+    Attributes
+    ----------
+    images : (n, n_bins, n_h, n_k) float16 or float32, in units of ``unit`` counts as in `simulate_set`.
+    labels : (n,) int64. Which family.
+    families : names, in the order of the labels.
+    parameters : n dictionaries, meV. What each image was made with.
+    settings : n `ImageSettings`.
+    replaced : int. Draws that were unstable and drawn again.
+    stream, seed : what made it.
+    """
+
+    images: npt.NDArray[np.floating]
+    labels: npt.NDArray[np.int64]
+    families: tuple[str, ...]
+    parameters: tuple[Mapping[str, float], ...]
+    settings: tuple[ImageSettings, ...]
+    replaced: int
+    stream: str
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def simulate_set(
+    families: Sequence[Family],
+    n: int,
+    *,
+    seed: int,
+    stream: str,
+    dtype: npt.DTypeLike = np.float32,
+    scale: float = 1.0,
+    threads: int | None = None,
+    progress: bool = False,
+) -> SimulatedSet:
+    """``n`` images, families taking turns; image i depends on (families, seed, stream, i) alone.
+
+    Parameters
+    ----------
+    families : Family, ... All of one frame.
+    n : int. Number of images; image i belongs to family i modulo their number.
+    seed, stream : the random numbers, see `insdl.dataset.randomness.generator`.
+    dtype : of the images kept.
+    scale : counts per unit of the simulators' images; the images are stored multiplied by it.
+    threads : threads of the kernel.
+    progress : show a bar.
+
+    Raises
+    ------
+    ValueError
+        If one sample stays unstable after 50 draws, or an image does not fit the dtype: the family and its draw are named.
+    """
+    if not families:
+        raise ValueError("at least one family is needed")
+    shape = families[0].simulator.frame.shape
+    if any(family.simulator.frame.shape != shape for family in families):
+        raise ValueError(f"all families need one frame, got shapes {[f.simulator.frame.shape for f in families]}")
+    images = np.empty((n, *shape), dtype=dtype)
+    parameters: list[Mapping[str, float]] = []
+    settings: list[ImageSettings] = []
+    replaced = 0
+    bar = tqdm(range(n), desc=f"simulate {stream}", unit="image", disable=not progress, leave=False)
+    for index in bar:
+        family = families[index % len(families)]
+        for attempt in range(MAX_ATTEMPTS):
+            rng = generator(seed, f"{stream}/parameters", index, attempt=attempt)
+            values, setting = dict(family.draw_parameters(rng)), family.draw_settings(rng)
+            row = family.simulator.model.values(values)[None]
+            image, stable = family.simulator.simulate_sets(row, [setting], threads=threads)
+            if stable[0]:
+                break
+            replaced += 1
+        else:
+            raise ValueError(
+                f"{family.name}: sample {index} of {stream!r} is unstable after {MAX_ATTEMPTS} draws, the last at {values}"
+            )
+        with np.errstate(over="ignore"):
+            images[index] = scale * image[0]
+        if not np.isfinite(images[index]).all():
+            raise ValueError(f"{family.name}: image {index} of {stream!r} does not fit {np.dtype(dtype)} at {values}")
+        parameters.append(values)
+        settings.append(setting)
+    labels = np.arange(n, dtype=np.int64) % len(families)
+    names = tuple(family.name for family in families)
+    return SimulatedSet(images, labels, names, tuple(parameters), tuple(settings), replaced, stream, seed)
