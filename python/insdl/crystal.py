@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,32 @@ class Neighbours:
     distance: float
 
 
+def shown(value: object) -> str:
+    """What was given, cut short and on one line, for a message."""
+    return " ".join(reprlib.repr(value).split())
+
+
+def real_numbers(value: npt.ArrayLike, what: str) -> _Reals:
+    """``value`` as a new float64 array; a ragged list, text, complex numbers or truth values get one clear sentence."""
+    try:
+        array = np.array(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{what} must be an array of numbers, got {shown(value)}") from None
+    if array.size and array.dtype.kind not in "iuf":
+        raise ValueError(f"{what} must be real numbers, got {shown(value)}")
+    return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+
+
+def checked_lattice(value: npt.ArrayLike, what: str) -> _Reals:
+    """``value`` as (3, 3) float64 with three independent rows, or one clear sentence."""
+    rows = real_numbers(value, what)
+    if rows.shape != (3, 3):
+        raise ValueError(f"{what} must have shape (3, 3), got {rows.shape}")
+    if not np.isfinite(rows).all() or abs(np.linalg.det(rows)) < 1e-9:
+        raise ValueError(f"{what} must have three independent rows (angstrom), got {rows.tolist()}")
+    return rows
+
+
 def reciprocal(lattice: npt.ArrayLike) -> _Reals:
     """Reciprocal vectors of a lattice, 2 pi included.
 
@@ -40,7 +67,7 @@ def reciprocal(lattice: npt.ArrayLike) -> _Reals:
     -------
     (3, 3) float64, 1/angstrom. Rows a*, b*, c* with a_i . b_j = 2 pi delta_ij.
     """
-    return np.ascontiguousarray(2.0 * np.pi * np.linalg.inv(np.asarray(lattice, dtype=np.float64)).T)
+    return np.ascontiguousarray(2.0 * np.pi * np.linalg.inv(checked_lattice(lattice, "lattice")).T)
 
 
 def neighbours(lattice: npt.ArrayLike, positions: npt.ArrayLike, *, max_distance: float) -> list[Neighbours]:
@@ -57,10 +84,11 @@ def neighbours(lattice: npt.ArrayLike, positions: npt.ArrayLike, *, max_distance
     list of Neighbours. Of the two descriptions of a pair, the one with i < j, or with the first non-zero
     component of the offset positive where i = j.
     """
-    cell = np.asarray(lattice, dtype=np.float64)
-    places = np.asarray(positions, dtype=np.float64)
-    if places.ndim != 2 or places.shape[1] != 3:
-        raise ValueError(f"positions must have shape (n, 3), got {places.shape}")
+    cell, places = checked_lattice(lattice, "lattice"), real_numbers(positions, "positions")
+    if places.ndim != 2 or places.shape[1] != 3 or not np.isfinite(places).all():
+        raise ValueError(f"positions must be finite and of shape (n, 3), got {shown(places.tolist())}")
+    if not 0 < max_distance < np.inf:
+        raise ValueError(f"max_distance must be positive and finite (angstrom), got {max_distance}")
     span = np.ptp(places, axis=0) if len(places) else np.zeros(3)
     spacing = 2.0 * np.pi / np.linalg.norm(reciprocal(cell), axis=1)
     reach = np.ceil(max_distance / spacing + span).astype(int)

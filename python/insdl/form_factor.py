@@ -19,7 +19,9 @@ def _table(ion: str) -> Any:
     tables = getattr(element, "magnetic_ff", {}) if element is not None else {}
     if match is None or int(match.group(2)) not in tables:
         known = ", ".join(f"{match.group(1)}{charge}+" for charge in sorted(tables)) if match and tables else "none"
-        raise ValueError(f"no magnetic form factor is known for ion {ion!r} (write it like 'Mn2+'; known here: {known})")
+        raise ValueError(
+            f"no magnetic form factor is known for ion {ion!r} (write it like 'Mn2+'; known here: {known})"
+        )
     return tables[int(match.group(2))]
 
 

@@ -1,21 +1,21 @@
 """The spin model: geometry fixed once, named parameters that enter linearly.
 
-H = sum over bonds, each once, S_i.J_ij.S_j + sum_i S_i.A_i.S_i + sum_i b_i.S_i, in meV, with b = -mu_B B.g for a field B
+H = sum over bonds, each once, S_i.J_ij.S_j + sum_i S_i.A_i.S_i + sum_i b_i.S_i, in meV; b = -mu_B B.g for a field B
 (so spins align with B for g > 0). J > 0 is antiferromagnetic. Every term is fixed or multiplied by one parameter.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from keyword import iskeyword
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from insdl import _core
+from insdl.crystal import checked_lattice, real_numbers, shown
 from insdl.units import MU_B
 
 if TYPE_CHECKING:
@@ -23,14 +23,12 @@ if TYPE_CHECKING:
 
 _Reals = npt.NDArray[np.float64]
 _RESERVED = {"q_rlu", "threads", "form", "form_factor", "parameters", "self"}
+_FARTHEST = 10**6  # cells; an offset beyond is a slip of the pen, and its phases would lose digits
 
 
 def _array(value: npt.ArrayLike, shape: tuple[int, ...], what: str) -> _Reals:
     """A read-only float64 copy of ``value``, or one clear sentence."""
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what} must be numbers of shape {shape}, got {value!r}") from None
+    array = real_numbers(value, what)
     if array.shape != shape:
         raise ValueError(f"{what} must have shape {shape}, got {array.shape}")
     if not np.isfinite(array).all():
@@ -103,12 +101,12 @@ class SpinModel:
     sites, bonds, single_ion, zeeman : the terms, in the order given.
     parameters : names in the order in which arrays of parameters are read.
     n_chemical_cells : int. Chemical cells in a magnetic one; intensities are divided by it.
-    moments : (n_sites, 3, 3) float64 or None. g tensors that multiply spin components in intensities; None for spin only.
+    moments : (n_sites, 3, 3) float64 or None. g tensors that multiply spins in intensities; None for spin only.
 
     Raises
     ------
-    ValueError
-        If anything is of the wrong shape, not finite, or refers to a site or a parameter that is not there.
+    ValueError, TypeError
+        If anything is of the wrong kind or shape, not finite, or refers to a site or a parameter that is not there.
 
     Examples
     --------
@@ -136,23 +134,27 @@ class SpinModel:
             object.__setattr__(self, name, value)
 
         for which in ("lattice", "magnetic_lattice"):
-            rows = _array(getattr(self, which), (3, 3), which)
-            if abs(np.linalg.det(rows)) < 1e-9:
-                raise ValueError(f"{which} must have three independent rows (angstrom), got {rows.tolist()}")
+            rows = checked_lattice(getattr(self, which), which)
+            rows.setflags(write=False)
             put(which, rows)
-        for which in ("bonds", "single_ion", "zeeman", "parameters"):
-            put(which, tuple(getattr(self, which)))
+        for which, kind in (("sites", Site), ("bonds", Bond), ("single_ion", SingleIon), ("zeeman", Zeeman)):
+            put(which, _checked_list(getattr(self, which), kind, which))
+        put("parameters", _checked_list(self.parameters, str, "parameters"))
         put("sites", tuple(_checked_site(site, n) for n, site in enumerate(self.sites)))
         if not self.sites:
             raise ValueError("a model needs at least one site, got none")
         for name in self.parameters:
-            if not (isinstance(name, str) and name.isidentifier()) or iskeyword(name) or name in _RESERVED:
-                raise ValueError(f"a parameter's name must be usable as a keyword (and not {sorted(_RESERVED)}): {name!r}")
+            if not name.isidentifier() or iskeyword(name) or name in _RESERVED:
+                raise ValueError(
+                    f"a parameter's name must be usable as a keyword (and not {sorted(_RESERVED)}), got {name!r}"
+                )
         if len(set(self.parameters)) < len(self.parameters):
             raise ValueError(f"parameters must have different names, got {list(self.parameters)}")
         ratio = abs(np.linalg.det(np.asarray(self.magnetic_lattice)) / np.linalg.det(np.asarray(self.lattice)))
         if self.n_chemical_cells is None:
             put("n_chemical_cells", round(ratio))
+        if not _is_whole(self.n_chemical_cells):
+            raise ValueError(f"n_chemical_cells must be a whole number, got {self.n_chemical_cells!r}")
         if self.n_chemical_cells is None or abs(self.n_chemical_cells / ratio - 1.0) > 1e-4:
             raise ValueError(
                 f"the magnetic cell holds {ratio:.6g} chemical cells by volume, but n_chemical_cells is "
@@ -167,14 +169,14 @@ class SpinModel:
         def parameter(name: str | None, what: str) -> int:
             if name is None:
                 return -1
-            if name not in index:
+            if not isinstance(name, str) or name not in index:
                 raise ValueError(f"{what} refers to parameter {name!r}, but the model has {list(self.parameters)}")
             return index[name]
 
         def site(number: object, what: str) -> int:
-            if not isinstance(number, int | np.integer) or not 0 <= number < n:
-                raise ValueError(f"{what} refers to site {number!r}, but the model has sites 0 to {n - 1}")
-            return int(number)
+            if _is_whole(number) and 0 <= int(number) < n:
+                return int(number)
+            raise ValueError(f"{what} refers to site {number!r}, but the model has sites 0 to {n - 1}")
 
         def integers(values: Iterable[int]) -> npt.NDArray[np.int64]:
             return np.array(list(values), dtype=np.int64)
@@ -184,22 +186,22 @@ class SpinModel:
 
         ends, offsets, exchanges, bond_parameters = [], [], [], []
         for k, bond in enumerate(self.bonds):
-            what = f"bond {k} ({bond.i}, {bond.j}, {tuple(bond.offset)})"
+            what = f"bond {k} ({bond.i!r}, {bond.j!r}, {bond.offset!r})"
             ends.append((site(bond.i, what), site(bond.j, what)))
             offset = _array(bond.offset, (3,), f"the offset of {what}")
-            if not np.array_equal(offset, np.rint(offset)):
-                raise ValueError(f"the offset of {what} must be whole numbers of cells")
+            if not np.array_equal(offset, np.rint(offset)) or np.abs(offset).max() > _FARTHEST:
+                raise ValueError(f"the offset of {what} must be whole numbers of cells, at most {_FARTHEST}")
             if bond.i == bond.j and not offset.any():
                 raise ValueError(f"{what} joins a site with itself: use single_ion")
             offsets.append(offset)
-            exchanges.append(_matrix(bond.exchange, f"the exchange of {what}"))
+            exchanges.append(checked_matrix(bond.exchange, f"the exchange of {what}"))
             bond_parameters.append(parameter(bond.parameter, what))
         ions = []
         for k, ion in enumerate(self.single_ion):
             what = f"single-ion term {k}"
-            matrix = _matrix(ion.matrix, f"the matrix of {what} (site {ion.site})")
+            matrix = checked_matrix(ion.matrix, f"the matrix of {what} (site {ion.site!r})")
             if np.abs(matrix - matrix.T).max() > 1e-9 * max(1e-300, np.abs(matrix).max()):
-                raise ValueError(f"the matrix of {what} (site {ion.site}) must be symmetric, got {matrix.tolist()}")
+                raise ValueError(f"the matrix of {what} (site {ion.site!r}) must be symmetric, got {matrix.tolist()}")
             ions.append((site(ion.site, what), matrix, parameter(ion.parameter, what)))
         fields = []
         for k, term in enumerate(self.zeeman):
@@ -239,7 +241,7 @@ class SpinModel:
         return np.where(np.abs(matrix - rounded) < 1e-9, rounded, matrix)
 
     def values(self, values: Mapping[str, float]) -> _Reals:
-        """(n_parameters,) float64 in the model's order from values by name; every parameter, and no other, must be given."""
+        """(n_parameters,) float64, meV, in the model's order, from values by name: every parameter, and no other."""
         unknown = [name for name in values if name not in self.parameters]
         missing = [name for name in self.parameters if name not in values]
         if unknown or missing:
@@ -299,9 +301,24 @@ class SpinModel:
         return model_to_dict(self)
 
 
-def _matrix(value: npt.ArrayLike, what: str) -> _Reals:
-    array = np.asarray(value)
-    return _array(array * np.eye(3) if array.ndim == 0 and array.dtype.kind in "if" else value, (3, 3), what)
+def checked_matrix(value: npt.ArrayLike, what: str) -> _Reals:
+    """A read-only (3, 3) float64 matrix, a number standing for a multiple of the identity; or one clear sentence."""
+    array = real_numbers(value, what)
+    return _array(array * np.eye(3) if array.ndim == 0 else array, (3, 3), what)
+
+
+def _is_whole(number: object) -> TypeGuard[int]:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
+def _checked_list(value: object, kind: type, what: str) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{what} must be a list of {kind.__name__}, got {shown(value)}")
+    entries = tuple(value)
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, kind):
+            raise TypeError(f"{what} must be a list of {kind.__name__}, but entry {number} is {shown(entry)}")
+    return entries
 
 
 def _checked_site(site: Site, number: int) -> Site:
@@ -310,12 +327,15 @@ def _checked_site(site: Site, number: int) -> Site:
     length = float(np.linalg.norm(direction))
     if length < 1e-12:
         raise ValueError(f"the direction {what} must not be zero")
-    if not (isinstance(site.spin, int | float | np.floating) and math.isfinite(site.spin) and site.spin > 0):
+    spin = float(_array(site.spin, (), f"the spin {what}"))
+    if not spin > 0:
         raise ValueError(f"the spin {what} must be a positive number, got {site.spin!r}")
+    if not isinstance(site.ion, str | None):
+        raise ValueError(f"the ion {what} must be a name like 'Mn3+' or None, got {site.ion!r}")
     return Site(
         _array(site.position, (3,), f"the position {what}"),
-        float(site.spin),
+        spin,
         _array(direction / length, (3,), f"the direction {what}"),
         site.ion,
-        _matrix(site.g, f"the g tensor {what}"),
+        checked_matrix(site.g, f"the g tensor {what}"),
     )

@@ -1,9 +1,10 @@
 """Models as JSON-able dictionaries: one form for saving, loading and everyone's test cases.
 
 Keys (lengths in angstrom, energies in meV): ``lattice_magcell`` rows a, b, c; ``positions`` fractions of it; ``S``;
-``directions``; ``bonds`` rows [i, j, [offset], 3 x 3 exchange] or [i, j, [offset], 3 x 3 pattern, parameter name];
-``aniso`` one 3 x 3 matrix a site, fixed; ``zeeman_b`` one vector a site, fixed (H += b.S); ``g_for_intensity`` one number
-or 3 x 3 a site; ``lattice_for_q`` the cell of q; ``n_chem_cells``. With named parameters besides: ``parameters`` names;
+``directions``; ``bonds`` rows [i, j, [offset], 3 x 3 exchange] or [i, j, [offset], 3 x 3 pattern, name of its
+parameter]; ``aniso`` one 3 x 3 matrix a site, fixed; ``zeeman_b`` one vector a site, fixed (H += b.S);
+``g_for_intensity`` one number or 3 x 3 a site; ``lattice_for_q`` the cell of q; ``n_chem_cells``. With named parameters
+besides: ``parameters`` names;
 ``single_ion`` rows [site, 3 x 3, name or null]; ``zeeman`` rows [site, vector, name or null]; ``ions``; ``g``.
 Other keys are ignored.
 """
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from insdl.crystal import shown
+
 if TYPE_CHECKING:
     from insdl.model import SpinModel
 
@@ -25,13 +28,32 @@ def _entry(case: Mapping[str, Any], key: str) -> Any:
     return case[key]
 
 
-def _per_site(case: Mapping[str, Any], key: str, n: int) -> list[Any]:
-    value = case.get(key)
-    if value is None:
-        return [None] * n
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != n:
-        raise ValueError(f"{key} must have one entry for each of the {n} sites, got {value!r}")
+def _list(value: Any, what: str) -> list[Any]:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ValueError(f"{what} must be a list, got {shown(value)}")
     return list(value)
+
+
+def _per_site(case: Mapping[str, Any], key: str, n: int) -> list[Any]:
+    if case.get(key) is None:
+        return [None] * n
+    entries = _list(case[key], key)
+    if len(entries) != n:
+        raise ValueError(f"{key} must have one entry for each of the {n} sites, got {shown(case[key])}")
+    return entries
+
+
+def _rows(case: Mapping[str, Any], key: str, form: str, lengths: tuple[int, ...]) -> list[list[Any]]:
+    """The rows under ``key``, each a list of one of the lengths and None for a name that is left out."""
+    rows = []
+    for k, entry in enumerate([] if case.get(key) is None else _list(case[key], key)):
+        row = list(entry) if isinstance(entry, Sequence) and not isinstance(entry, str) else []
+        if len(row) not in lengths:
+            raise ValueError(f"row {k} of {key} must be {form}, got {shown(entry)}")
+        rows.append(row + [None] * (max(lengths) - len(row)))
+    return rows
 
 
 def model_from_dict(case: Mapping[str, Any]) -> SpinModel:
@@ -39,30 +61,34 @@ def model_from_dict(case: Mapping[str, Any]) -> SpinModel:
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If a key is missing, or an entry is malformed; the sentence names it.
     """
-    from insdl.model import Bond, SingleIon, Site, SpinModel, Zeeman
+    from insdl.model import Bond, SingleIon, Site, SpinModel, Zeeman, checked_matrix
 
     if not isinstance(case, Mapping):
         raise ValueError(f"a model is read from a dictionary, got {type(case).__name__}")
-    positions = _entry(case, "positions")
+    positions = _list(_entry(case, "positions"), "positions")
     n = len(positions)
     spins, directions = _per_site(case, "S", n), _per_site(case, "directions", n)
     ions, tensors = _per_site(case, "ions", n), _per_site(case, "g", n)
     if None in spins or None in directions:
         raise ValueError("a model needs the keys 'S' and 'directions'")
-    bonds = []
-    for k, row in enumerate(_entry(case, "bonds")):
-        if not isinstance(row, Sequence) or len(row) not in (4, 5):
-            raise ValueError(f"bond {k} must be [i, j, [offset], 3 x 3 exchange] or one more entry, a name; got {row!r}")
-        bonds.append(Bond(row[0], row[1], tuple(row[2]), row[3], row[4] if len(row) == 5 else None))
+    _list(_entry(case, "bonds"), "bonds")
+    bonds = [
+        Bond(i, j, tuple(_list(offset, f"the offset of bond {k}")), exchange, name)
+        for k, (i, j, offset, exchange, name) in enumerate(
+            _rows(case, "bonds", "[i, j, [offset], 3 x 3 exchange] or one more entry, a parameter's name", (4, 5))
+        )
+    ]
     single_ion = [SingleIon(i, m) for i, m in enumerate(_per_site(case, "aniso", n)) if m is not None]
-    single_ion += [SingleIon(*row) for row in case.get("single_ion") or []]
+    single_ion += [SingleIon(*row) for row in _rows(case, "single_ion", "[site, 3 x 3 matrix, name or null]", (2, 3))]
     zeeman = [Zeeman(i, b) for i, b in enumerate(_per_site(case, "zeeman_b", n)) if b is not None]
-    zeeman += [Zeeman(*row) for row in case.get("zeeman") or []]
-    moments = [np.eye(3) if g is None else np.asarray(g) * np.eye(3) if np.ndim(g) == 0 else np.asarray(g)
-               for g in _per_site(case, "g_for_intensity", n)]  # fmt: skip
+    zeeman += [Zeeman(*row) for row in _rows(case, "zeeman", "[site, vector, name or null]", (2, 3))]
+    moments = [
+        checked_matrix(1.0 if g is None else g, f"g_for_intensity of site {i}")
+        for i, g in enumerate(_per_site(case, "g_for_intensity", n))
+    ]
     return SpinModel(
         lattice=_entry(case, "lattice_for_q"),
         magnetic_lattice=_entry(case, "lattice_magcell"),
@@ -73,10 +99,10 @@ def model_from_dict(case: Mapping[str, Any]) -> SpinModel:
         bonds=bonds,
         single_ion=single_ion,
         zeeman=zeeman,
-        parameters=case.get("parameters") or (),
+        parameters=() if case.get("parameters") is None else case["parameters"],
         name=case.get("name") or "",
         n_chemical_cells=case.get("n_chem_cells"),
-        moments=None if case.get("g_for_intensity") is None else moments,
+        moments=None if case.get("g_for_intensity") is None else np.reshape(moments, (n, 3, 3)),
     )
 
 

@@ -11,12 +11,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from insdl.crystal import reciprocal
+from insdl.crystal import real_numbers, reciprocal
 from insdl.errors import NotEquilibriumWarning, UnstableModelError
 from insdl.form_factor import form_factor as ion_form_factor
 from insdl.model import SpinModel
 
 _Reals = npt.NDArray[np.float64]
+_MOST_THREADS = 1024
 _TORQUE_WARNING = 1e-4  # meV; rounding of input directions stays far below
 
 
@@ -28,7 +29,7 @@ class Modes:
     ----------
     energy : (nq, nmodes) float64, meV. Descending; NaN where the model is unstable.
     amplitude : (nq, nmodes, 3) complex128. <0| S(q) |mode>, Cartesian, per square root of a chemical cell.
-    intensity : (nq, nmodes) float64, per chemical cell. sum_ab (delta_ab - Q_a Q_b / Q^2) S^ab; at Q = 0, 2/3 of the trace.
+    intensity : (nq, nmodes) float64, per chemical cell. sum_ab (delta_ab - Q_a Q_b / Q^2) S^ab; 2/3 trace at Q = 0.
     stable : bool, or (n_sets,) bool. Whether the quadratic Hamiltonian is positive semidefinite at every q.
     """
 
@@ -52,14 +53,15 @@ def thread_count(threads: int | None) -> int:
     """The number of threads to use: every processor that this process may run on for None."""
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
-        raise ValueError(f"threads must be a positive whole number or None, got {threads!r}")
+    whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
+    if not whole or not 1 <= threads <= _MOST_THREADS:
+        raise ValueError(f"threads must be a whole number from 1 to {_MOST_THREADS}, or None, got {threads!r}")
     return int(threads)
 
 
 def checked_q(q_rlu: npt.ArrayLike) -> _Reals:
     """``q_rlu`` as a (nq, 3) float64 array, or one clear sentence."""
-    q = np.ascontiguousarray(q_rlu, dtype=np.float64)
+    q = real_numbers(q_rlu, "q_rlu")
     if q.ndim != 2 or q.shape[1] != 3:
         raise ValueError(f"q_rlu must have shape (nq, 3), got {q.shape}")
     bad = np.flatnonzero(~np.isfinite(q).all(axis=1))
@@ -70,7 +72,7 @@ def checked_q(q_rlu: npt.ArrayLike) -> _Reals:
 
 def checked_sets(model: SpinModel, parameters: npt.ArrayLike) -> _Reals:
     """``parameters`` as an (n_sets, n_parameters) float64 array, or one clear sentence."""
-    sets = np.ascontiguousarray(parameters, dtype=np.float64)
+    sets = real_numbers(parameters, "parameters")
     if sets.ndim != 2 or sets.shape[1] != len(model.parameters):
         raise ValueError(
             f"parameters must have shape (n_sets, {len(model.parameters)}) in the order {list(model.parameters)}, "
@@ -137,7 +139,7 @@ def spin_waves(
     )
     amplitude /= np.sqrt(float(model.n_chemical_cells or 1))
     intensity = _perpendicular(amplitude, q_cart)
-    stable = np.isnan(lowest).all(axis=1)
+    stable: npt.NDArray[np.bool_] = np.asarray(np.isnan(lowest).all(axis=1))
     if parameters is not None:
         return Modes(energy, amplitude, intensity, stable)
     torque = float(np.linalg.norm(model.core.torque(sets[0]), axis=1).max())

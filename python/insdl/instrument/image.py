@@ -126,7 +126,9 @@ class ImageSimulator:
         q = np.sqrt(np.arange(0.0, max(ends) + 2 * step, step))
         ions = [site.ion for site in self.model.sites]
         if None in ions:
-            raise ValueError(f"an image needs the ion of every site for the form factor; site {ions.index(None)} has none")
+            raise ValueError(
+                f"an image needs the ion of every site for the form factor; site {ions.index(None)} has none"
+            )
         weights = {ion: ions.count(ion) / len(ions) for ion in ions if ion is not None}
         mean = np.sum([weight * form_factor(ion, q) for ion, weight in weights.items()], axis=0)
         return np.ascontiguousarray(mean**2), step
@@ -149,9 +151,7 @@ class ImageSimulator:
         images, lowest = self._simulate(parameters, settings, threads)
         return images, np.isnan(lowest)
 
-    def simulate(
-        self, settings: ImageSettings | None = None, *, threads: int | None = None, **values: float
-    ) -> _Reals:
+    def simulate(self, settings: ImageSettings | None = None, *, threads: int | None = None, **values: float) -> _Reals:
         """The image of one set of parameters, (n_bins, n_h, n_k) float64, 1/meV per magnetic cell.
 
         Raises

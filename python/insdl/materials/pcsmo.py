@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 
 from insdl.crystal import Neighbours, neighbours
 from insdl.model import Bond, SingleIon, Site, SpinModel
@@ -22,15 +23,14 @@ LAYER_HEIGHT = 0.1
 
 LITERATURE = MappingProxyType(
     {
-        "goodenough": MappingProxyType(
-            {"JF1": -11.39, "JA": 1.5, "JF2": -1.35, "JF3": 1.5, "Jperp": 0.88, "D": 0.074}
-        ),
+        "goodenough": MappingProxyType({"JF1": -11.39, "JA": 1.5, "JF2": -1.35, "JF3": 1.5, "Jperp": 0.88, "D": 0.074}),
         "dimer": MappingProxyType({"JFS": -14.2, "JFW": -8.43, "JA1": 1.52, "JA2": 1.52, "Jperp": 0.92, "D": 0.073}),
         "zener_polaron": MappingProxyType({"JFU": -2.4, "JFD": -0.165, "JA": 0.165, "Jperp": 1.05}),
     }
 )
 """Published parameters of each model, meV."""
 
+_Vector = npt.NDArray[np.float64]
 _HARD_AXIS = np.diag([0.0, 0.0, 1.0])
 _TOLERANCE = 1e-3  # angstrom
 
@@ -70,7 +70,7 @@ class _Geometry:
     def ions(self, pair: Neighbours) -> tuple[str | None, str | None]:
         return self.sites[pair.i].ion, self.sites[pair.j].ion
 
-    def to_mn3(self, pair: Neighbours) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def to_mn3(self, pair: Neighbours) -> _Vector:
         """The vector from the pair's Mn4+ to its Mn3+."""
         return pair.vector if self.ions(pair) == ("Mn4+", "Mn3+") else -pair.vector
 
@@ -87,14 +87,14 @@ class _Geometry:
 
     def mn4_along_chain(self) -> list[Neighbours]:
         """Mn4+ - Mn4+ second neighbours in one chain: the pairs that share a Mn3+ of their chain."""
-        arms: dict[int, list[np.ndarray[tuple[int], np.dtype[np.float64]]]] = {}
+        arms: dict[int, list[_Vector]] = {}
         for pair in self.intra_chain:
             mn4 = pair.i if self.ions(pair)[0] == "Mn4+" else pair.j
             arms.setdefault(mn4, []).append(self.to_mn3(pair))
 
         def share_mn3(pair: Neighbours) -> bool:
             gaps = [np.linalg.norm(u - v - pair.vector) for u in arms[pair.i] for v in arms[pair.j]]
-            return min(gaps) < _TOLERANCE
+            return bool(min(gaps) < _TOLERANCE)
 
         diagonal = np.array([A, B, 0.0])
         return [
@@ -107,9 +107,7 @@ class _Geometry:
 
 
 def _bonds(pairs: Sequence[Neighbours], parameter: str | Callable[[Neighbours], str]) -> list[Bond]:
-    return [
-        Bond(p.i, p.j, p.offset, 1.0, parameter if isinstance(parameter, str) else parameter(p)) for p in pairs
-    ]
+    return [Bond(p.i, p.j, p.offset, 1.0, parameter if isinstance(parameter, str) else parameter(p)) for p in pairs]
 
 
 def goodenough() -> SpinModel:
@@ -209,6 +207,6 @@ def zener_polaron(*, structure: str = "relaxed") -> SpinModel:
         lattice=np.diag([5.5, 5.5, 20.0]),
         magnetic_lattice=cell,
         sites=sites,
-        bonds=[Bond(p.i, p.j, p.offset, 1.0, name) for p in pairs if (name := parameter(p)) is not None],
+        bonds=[Bond(p.i, p.j, p.offset, 1.0, label) for p in pairs if (label := parameter(p)) is not None],
         parameters=tuple(LITERATURE["zener_polaron"]),
     )

@@ -1,0 +1,196 @@
+"""The report of the PCSMO job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from insdl import plot
+from insdl.dataset.pcsmo import CLASSES, SCALE
+from insdl.dataset.simulated import Family
+from insdl.instrument.image import ImageSettings
+from insdl.instrument.measurement import Measurement
+from insdl.instrument.pcsmo import pcsmo_frame
+from insdl.learn.templates import TemplateFit
+from insdl.report import Picture, Section, Table, png, render
+
+if TYPE_CHECKING:
+    from insdl.commands.pcsmo import SeedAnswer
+
+
+def verdict_sentence(result: dict[str, Any]) -> str:
+    """The answer in one sentence, with what limits it."""
+    name = result["verdict"]
+    lowest = min(row[name] for row in result["probability"].values())
+    agree = "agrees" if result["template_verdict"] == name else f"DISAGREES (it prefers {result['template_verdict']})"
+    return (
+        f"{name.capitalize()}: mean probability {result['mean_probability'][name]:.4f} over {len(result['probability'])} "
+        f"networks (lowest {lowest:.4f}; {result['seeds_for_verdict']} of {len(result['probability'])} networks), "
+        f"held-out accuracy {result['held_out_accuracy']:.3f}. The template baseline {agree}."
+    )
+
+
+def write_report(
+    work: Path,
+    result: dict[str, Any],
+    measurement: Measurement,
+    answers: list[SeedAnswer],
+    fits: dict[str, TemplateFit],
+    rivals: tuple[Family, ...],
+) -> None:
+    """report.html with its pictures, which are also left as PNG files."""
+    from insdl.commands.pcsmo import importance
+
+    frame = pcsmo_frame()
+    seen = np.log1p(measurement.image)
+    limits = (0.0, float(np.percentile(seen[measurement.measured], 99.7)))
+    figures = {
+        "measured": plot.cell_sheet(
+            frame, seen, title="Measured", label="log(1 + counts)", measured=measurement.measured, limits=limits
+        )
+    }
+    for family in rivals:
+        fit = fits[family.name]
+        parameters: dict[str, Any] = dict(fit.parameters)
+        image = fit.scale * SCALE * family.simulator.simulate(ImageSettings(**fit.settings), **parameters)
+        figures[f"template-{family.name}"] = plot.cell_sheet(
+            frame,
+            np.log1p(image),
+            title=f"Best template of {family.name}: r = {fit.correlation:.4f}",
+            label="log(1 + counts)",
+            measured=measurement.measured,
+            limits=limits,
+        )
+    mean, spread = importance(answers)
+    strongest = [int(n) for n in np.argsort(-np.abs(mean))[:12]]
+    for name in (*CLASSES, "goodenough - dimer"):
+        average = np.mean([a.maps[name] / max(float(np.abs(a.maps[name]).max()), 1e-30) for a in answers], axis=0)
+        bound = float(np.percentile(np.abs(average), 99.5)) or 1.0
+        figures[f"grad-cam-{name.replace(' - ', '-minus-')}"] = plot.cell_sheet(
+            frame,
+            average,
+            title=f"Grad-CAM on the measurement: {name} (mean of {len(answers)} networks)",
+            label="share of each network's largest value",
+            measured=measurement.measured,
+            colours="RdBu_r",
+            limits=(-bound, bound),
+            highlight=strongest if "-" in name else (),
+        )
+    figures["cells"] = plot.cell_bars(
+        frame, mean, spread, title="Share of each cell in the contrast goodenough - dimer", label="per cent"
+    )
+    figures["training"] = plot.histories(
+        {
+            f"network {n + 1}": (
+                [e.train_loss for e in a.training.history],
+                [e.validation_loss for e in a.training.history],
+            )
+            for n, a in enumerate(answers)
+        },
+        title="Training",
+    )
+    for name, figure in figures.items():
+        (work / f"{name}.png").write_bytes(png(figure))
+    sections = _sections(result, figures)
+    (work / "report.html").write_text(
+        render("PCSMO: which magnetic model?", verdict_sentence(result), sections), "utf-8"
+    )
+
+
+def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
+    classes = result["classes"]
+    probabilities = Table(
+        ["network", *[f"P({c})" for c in classes], *[f"P({c}), mirrored" for c in classes], "held-out accuracy"],
+        [
+            [
+                str(int(seed) + 1),
+                *[f"{row[c]:.4f}" for c in classes],
+                *[f"{result['probability_mirrored'][seed][c]:.4f}" for c in classes],
+                f"{result['held_out_accuracy_per_seed'][int(seed)]:.4f}",
+            ]
+            for seed, row in result["probability"].items()
+        ],
+    )
+    templates = Table(
+        ["model", "correlation", "parameters of the best template (meV)"],
+        [
+            [
+                name,
+                f"{fit['correlation']:.4f}",
+                ", ".join(f"{p} {v:.3f}" for p, v in fit["parameters"].items()) + f"; scale {fit['scale']:.2f}",
+            ]
+            for name, fit in result["templates"].items()
+        ],
+    )
+    cells = Table(
+        ["incident energy (meV)", "energy transfer (meV)", "share (%), + for goodenough", "spread over networks (%)"],
+        [
+            [
+                f"{c['incident_energy']:g}",
+                f"{c['energy'][0]:.3g} to {c['energy'][1]:.3g}",
+                f"{c['share_percent']:+.1f}",
+                f"{c['spread_percent']:.1f}",
+            ]
+            for c in result["explanation"]["strongest_cells"]
+        ],
+    )
+    agreement = result["explanation"]["agreement_between_networks"]
+    return [
+        Section(
+            "The measurement",
+            [
+                f"Source: {result['measurement']['source']}.",
+                Picture(figures["measured"], "Every small map is one cell: an incident energy (row) and an energy slice "
+                        "(column), over (Qh, Qk) in r.l.u. Grey: no detector."),
+            ],
+        ),
+        Section(
+            "How sure",
+            [
+                "Each network has its own initial weights, batch order and detection noise. None of them saw the "
+                "measurement or the held-out set.",
+                probabilities,
+                *result["caveats"],
+                Picture(figures["training"], "Loss on training and validation sets; the best epoch's weights were kept."),
+            ],
+        ),
+        Section(
+            "The honest baseline",
+            [
+                "Pearson correlation of log(1 + counts) with the simulated image that resembles the measurement most, "
+                "over parameters, widths, shifts and scale.",
+                templates,
+                Picture(figures["template-goodenough"], "Best Goodenough template."),
+                Picture(figures["template-dimer"], "Best dimer template."),
+            ],
+        ),
+        Section(
+            "Because of what",
+            [
+                "Grad-CAM at the first layer, whose feature maps still belong to one cell each, on logits. Red speaks for, "
+                "blue against. "
+                + (
+                    f"Mean correlation of the contrast maps between networks: {agreement:.2f} (1 would be full agreement)."
+                    if agreement is not None
+                    else "One network only: no statement on stability."
+                ),
+                Picture(figures["grad-cam-goodenough-minus-dimer"], "Contrast goodenough - dimer; the twelve strongest "
+                        "cells are framed."),
+                Picture(figures["cells"], "Signed share of each cell in the contrast, mean and spread over the networks."),
+                cells,
+                Picture(figures["grad-cam-goodenough"], "What speaks for Goodenough."),
+                Picture(figures["grad-cam-dimer"], "What speaks for dimer."),
+            ],
+        ),
+        Section(
+            "What made this",
+            [
+                Table(["setting", "value"], [[k, str(v)] for k, v in result["configuration"].items()]),
+                Table(["version of", ""], [[k, v] for k, v in result["versions"].items()]),
+                Table(["step", "seconds"], [[k, f"{v:.1f}"] for k, v in result["timings_seconds"].items()]),
+                f"Unstable draws that were replaced: {result['replaced_draws']}.",
+            ],
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,27 @@
+"""Telling the user what goes on, and how long it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+
+class Stopwatch:
+    """Times named steps; with ``loud`` it says on the error stream when each begins and ends."""
+
+    def __init__(self, loud: bool) -> None:
+        self.seconds: dict[str, float] = {}
+        self._loud = loud
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        if self._loud:
+            click.echo(f"{step} ...", err=True)
+        yield
+        self.seconds[step] = round(time.perf_counter() - start, 2)
+        if self._loud:
+            click.echo(f"{step}: {self.seconds[step]:.1f} s", err=True)

@@ -1,0 +1,1 @@
+"""Networks, their training, and what a trained network says about an image."""

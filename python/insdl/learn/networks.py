@@ -1,0 +1,291 @@
+"""Networks that read neutron images: a classifier over (Ei, energy) cells and a regressor over energy windows.
+
+Both are plain convolutional networks, small enough to train on two processor cores. A network carries its
+configuration, a frozen dataclass of plain values, from which a checkpoint rebuilds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+_LOG_VARIANCE_FLOOR = -14.0  # sigma of 1e-3 of the prior width: no finite training set resolves less
+
+
+@dataclass(frozen=True)
+class CellClassifierConfig:
+    """What a `CellClassifier` is made of; `outputs` are the class names in the order of the logits."""
+
+    cells: int
+    outputs: tuple[str, ...]
+    pixels: int
+    filters: int
+    widths: tuple[int, int, int]
+    seed: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of one image: (cells, pixels, pixels)."""
+        return (self.cells, self.pixels, self.pixels)
+
+
+@dataclass(frozen=True)
+class MapRegressorConfig:
+    """What a `MapRegressor` is made of; `outputs` are the parameter names in the order of the means."""
+
+    windows: int
+    outputs: tuple[str, ...]
+    pixels: int
+    widths: tuple[int, int, int, int]
+    hidden: int
+    seed: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of one image: (windows, pixels, pixels)."""
+        return (self.windows, self.pixels, self.pixels)
+
+
+class CellClassifier(nn.Module):
+    """Class logits of an image whose channels are (incident energy, energy transfer) cells.
+
+    ======== ============================== =====================================================================
+    block    output, default configuration  what it is
+    ======== ============================== =====================================================================
+    `cells`  (120, 20, 20)                  4 x 4 convolution of stride 2, one group per cell: channel c has seen
+                                            nothing but cell c // filters; ReLU
+    `mix1`   (64, 20, 20)                   1 x 1: all cells meet at each wave vector; batch norm, ReLU
+    `mix2`   (64, 10, 10)                   4 x 4, stride 2; batch norm, ReLU
+    `mix3`   (96, 10, 10)                   3 x 3; batch norm, ReLU
+    `head`   (2,)                           mean over pixels, linear layer
+    ======== ============================== =====================================================================
+
+    Strided kernels of even width do the pooling: one of 4 x 4 holds every 3 x 3 kernel followed by a 2 x 2 mean,
+    costs a quarter of the two, and keeps the coarser grid centred on the image.
+
+    Parameters
+    ----------
+    cells : number of input channels.
+    classes : number of classes, or their names in the order of the logits.
+    pixels : width and height of a cell; divisible by 4.
+    filters : first-layer filters of each cell.
+    widths : channels of `mix1`, `mix2`, `mix3`.
+    seed : of the initial weights.
+
+    Examples
+    --------
+    >>> network = CellClassifier(cells=60, classes=("goodenough", "dimer"))
+    >>> network(torch.zeros(3, 60, 40, 40)).shape
+    torch.Size([3, 2])
+    """
+
+    config: CellClassifierConfig
+
+    def __init__(
+        self,
+        *,
+        cells: int = 60,
+        classes: int | Sequence[str] = 2,
+        pixels: int = 40,
+        filters: int = 2,
+        widths: Sequence[int] = (64, 64, 96),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        names = _names(classes, prefix="class", argument="classes")
+        if len(names) < 2:
+            raise ValueError(f"classes must hold at least 2 classes, got {classes!r}")
+        _check_positive(cells=cells, filters=filters)
+        _check_pixels(pixels, divisor=4)
+        first, second, third = _widths(widths, count=3)
+        self.config = CellClassifierConfig(cells, names, pixels, filters, (first, second, third), seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.cells = _block(cells, cells * filters, kernel=4, stride=2, groups=cells)
+            self.mix1 = _block(cells * filters, first, kernel=1, norm=True)
+            self.mix2 = _block(first, second, kernel=4, stride=2, norm=True)
+            self.mix3 = _block(second, third, kernel=3, norm=True)
+            self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third, len(names)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, (n, classes), of images, (n, cells, pixels, pixels)."""
+        _check_batch(images, self.config.image_shape)
+        features = images.contiguous(memory_format=torch.channels_last)  # measured: faster than the default here
+        features = self.mix3(self.mix2(self.mix1(self.cells(features))))
+        logits: Tensor = self.head(features)
+        return logits
+
+
+class MapRegressor(nn.Module):
+    """Means and log-variances of model parameters, in standardised units, from maps of energy windows.
+
+    Four convolutions of stride 2, `block1` to `block4`, and a perceptron of two layers, `head`. The output is
+    (n, 2 p): p means, then p log-variances. Standardised units are the caller's: (value - prior mean) / prior width
+    is the usual choice, and the numbers belong into the checkpoint's description.
+
+    Parameters
+    ----------
+    windows : number of input channels. A quantity that is one number per image, such as log10(counts), is given as
+        one more channel of constant value.
+    parameters : number of parameters, or their names.
+    pixels : width and height of a map; divisible by 16.
+    widths : channels of the four blocks.
+    hidden : width of the hidden layer of the perceptron.
+    seed : of the initial weights.
+
+    Examples
+    --------
+    >>> network = MapRegressor(4, parameters=("J1", "J2"))
+    >>> network(torch.zeros(3, 4, 64, 64)).shape
+    torch.Size([3, 4])
+    """
+
+    config: MapRegressorConfig
+    pixel_mean: Tensor
+    pixel_scale: Tensor
+
+    def __init__(
+        self,
+        windows: int,
+        *,
+        parameters: int | Sequence[str] = 2,
+        pixels: int = 64,
+        widths: Sequence[int] = (32, 32, 64, 64),
+        hidden: int = 128,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        names = _names(parameters, prefix="parameter", argument="parameters")
+        _check_positive(windows=windows, hidden=hidden)
+        _check_pixels(pixels, divisor=16)
+        first, second, third, fourth = _widths(widths, count=4)
+        self.config = MapRegressorConfig(windows, names, pixels, (first, second, third, fourth), hidden, seed)
+        self.register_buffer("pixel_mean", torch.zeros(self.config.image_shape))
+        self.register_buffer("pixel_scale", torch.ones(self.config.image_shape))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.block1 = _block(windows, first, kernel=4, stride=2)
+            self.block2 = _block(first, second, kernel=4, stride=2)
+            self.block3 = _block(second, third, kernel=4, stride=2)
+            self.block4 = _block(third, fourth, kernel=4, stride=2)
+            flat = fourth * (pixels // 16) ** 2
+            self.head = nn.Sequential(
+                nn.Flatten(), nn.Linear(flat, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 2 * len(names))
+            )
+
+    def standardise_pixels(self, images: npt.NDArray[np.float32]) -> None:
+        """Fix the mean and spread of each pixel, by which every later image is standardised, from example images.
+
+        The two maps are part of the weights that a checkpoint stores. A pixel that never varies, as under a mask, is
+        only centred.
+
+        Parameters
+        ----------
+        images : (n, windows, pixels, pixels) float32. A few hundred training images.
+        """
+        images = check_images(images, self.config.image_shape)
+        spread = images.std(axis=0, dtype=np.float64)
+        constant = spread <= 1e-6 * max(float(spread.max()), 1e-30)
+        self.pixel_mean.copy_(torch.from_numpy(images.mean(axis=0, dtype=np.float64)))
+        self.pixel_scale.copy_(torch.from_numpy(np.where(constant, 1.0, spread)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Means and log-variances, (n, 2 p), of images, (n, windows, pixels, pixels)."""
+        _check_batch(images, self.config.image_shape)
+        standard = (images - self.pixel_mean) / self.pixel_scale
+        features = standard.contiguous(memory_format=torch.channels_last)
+        features = self.block4(self.block3(self.block2(self.block1(features))))
+        mean, raw = self.head(features).chunk(2, dim=1)
+        floor = _LOG_VARIANCE_FLOOR  # a soft floor: the gradient never vanishes as it does behind a clamp
+        return torch.cat([mean, floor + nn.functional.softplus(raw - floor)], dim=1)
+
+
+Network = CellClassifier | MapRegressor
+
+
+def check_images(images: npt.ArrayLike, image_shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:
+    """A batch of images as float32, refused when its shape is wrong or a pixel is not finite.
+
+    Parameters
+    ----------
+    images : (n, channels, height, width).
+    image_shape : expected (channels, height, width); any when None.
+    """
+    array = np.asarray(images, dtype=np.float32)
+    if array.ndim != 4 or (image_shape is not None and array.shape[1:] != image_shape):
+        expected = "(n, channels, height, width)" if image_shape is None else f"(n, {_comma(image_shape)})"
+        raise ValueError(f"images must have shape {expected}, got {array.shape}")
+    for index, image in enumerate(array):
+        if not np.isfinite(image).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(image))[0])
+            raise ValueError(f"images must be finite, got {image[where]} in image {index} at pixel {where}")
+    return array
+
+
+@contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards every module is in the mode it was in."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _block(
+    inputs: int, outputs: int, *, kernel: int, stride: int = 1, groups: int = 1, norm: bool = False
+) -> nn.Sequential:
+    """Convolution, batch norm if asked for, ReLU; the output grid is centred on the input for the kernels in use."""
+    convolution = nn.Conv2d(
+        inputs, outputs, kernel, stride=stride, padding=(kernel - 1) // 2, groups=groups, bias=not norm
+    )
+    layers = [convolution, nn.BatchNorm2d(outputs)] if norm else [convolution]
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+def _names(given: int | Sequence[str], *, prefix: str, argument: str) -> tuple[str, ...]:
+    if isinstance(given, int):
+        _check_positive(**{argument: given})
+        return tuple(f"{prefix}{i}" for i in range(given))
+    names = tuple(given)
+    if isinstance(given, str) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{argument} must be a number or a sequence of names, got {given!r}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"{argument} must have different names, got {given!r}")
+    return names
+
+
+def _widths(widths: Sequence[int], *, count: int) -> tuple[int, ...]:
+    if len(widths) != count:
+        raise ValueError(f"widths must hold {count} numbers of channels, got {tuple(widths)}")
+    for width in widths:
+        _check_positive(widths=width)
+    return tuple(widths)
+
+
+def _check_positive(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def _check_pixels(pixels: int, *, divisor: int) -> None:
+    if pixels < divisor or pixels % divisor:
+        raise ValueError(f"pixels must be a positive multiple of {divisor}, got {pixels}")
+
+
+def _check_batch(images: Tensor, image_shape: tuple[int, int, int]) -> None:
+    if images.ndim != 4 or tuple(images.shape[1:]) != image_shape:
+        raise ValueError(f"images must have shape (n, {_comma(image_shape)}), got {tuple(images.shape)}")
+
+
+def _comma(shape: tuple[int, ...]) -> str:
+    return ", ".join(str(extent) for extent in shape)
