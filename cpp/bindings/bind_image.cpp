@@ -37,11 +37,13 @@ OwnedGeometry make_geometry(const Reals& reciprocal, const Reals& solve_q, const
     for (py::ssize_t p = 0; p < n_points; ++p)
         if (point.data()[p] < 0 || point.data()[p] >= grid.size() * grid.size()) fail("a point lies outside the grid");
     if (grid.size() < 2 || pixel_edges.size() < 2 || form_factor.size() < 2) fail("a grid needs two points at least");
-    OwnedGeometry owned{reciprocal, solve_q, point_q, grid, pixel_edges, bins, form_factor, begin, point, negated, {}, {}};
+    OwnedGeometry owned{reciprocal,  solve_q, point_q, grid,    pixel_edges, bins,
+                        form_factor, begin,   point,   negated, {},          {}};
     for (py::ssize_t b = 0; b < blocks.shape(0); ++b) {
         const double* v = blocks.data() + 6 * b;
         const std::int64_t first = block_bins.data()[2 * b], count = block_bins.data()[2 * b + 1];
-        if (first < 0 || count < 1 || first + count > bins.shape(0)) fail("a block refers to a bin that does not exist");
+        if (first < 0 || count < 1 || first + count > bins.shape(0))
+            fail("a block refers to a bin that does not exist");
         owned.blocks.push_back({v[0], v[1], {v[2], v[3], v[4]}, v[5], first, count});
     }
     ImageGeometry& view = owned.view;

@@ -36,14 +36,16 @@ Model make_model(const Reals& positions, const Reals& spins, const Reals& direct
     ModelDescription description;
     description.n_parameters = n_parameters;
     for (py::ssize_t i = 0; i < n; ++i)
-        description.sites.push_back({vector_at(positions, i), spins.data()[i], vector_at(directions, i), matrix_at(moments, i)});
+        description.sites.push_back(
+            {vector_at(positions, i), spins.data()[i], vector_at(directions, i), matrix_at(moments, i)});
     for (py::ssize_t b = 0; b < bonds; ++b)
         description.bonds.push_back({bond_sites.data()[2 * b], bond_sites.data()[2 * b + 1], vector_at(bond_offsets, b),
                                      matrix_at(bond_exchanges, b), bond_parameters.data()[b]});
     for (py::ssize_t k = 0; k < ions; ++k)
         description.single_ions.push_back({ion_sites.data()[k], matrix_at(ion_matrices, k), ion_parameters.data()[k]});
     for (py::ssize_t k = 0; k < zeemans; ++k)
-        description.zeemans.push_back({zeeman_sites.data()[k], vector_at(zeeman_vectors, k), zeeman_parameters.data()[k]});
+        description.zeemans.push_back(
+            {zeeman_sites.data()[k], vector_at(zeeman_vectors, k), zeeman_parameters.data()[k]});
     return Model(description);
 }
 
@@ -60,8 +62,7 @@ py::tuple solve(const Model& model, const Reals& q, const Reals& parameters, con
     Reals energy({sets, nq, n});
     Array<Complex> amplitude({sets, nq, n, py::ssize_t{3}});
     Reals lowest({sets, nq});
-    const SpinwaveInput input{sets,     parameters.data(), nq,
-                              q.data(), factors.is_none() ? nullptr : factor_array.data()};
+    const SpinwaveInput input{sets, parameters.data(), nq, q.data(), factors.is_none() ? nullptr : factor_array.data()};
     const SpinwaveOutput output{energy.mutable_data(), amplitude.mutable_data(), lowest.mutable_data()};
     {
         const py::gil_scoped_release release;

@@ -16,8 +16,8 @@ namespace insdl {
 namespace {
 
 constexpr double kTwoPi = 2.0 * std::numbers::pi;
-constexpr double kReach = 4.5;            // Gaussian tails beyond this many sigma are dropped (7e-6 of the weight)
-constexpr double kNeutronMass = 2.0721;   // E / k^2 of a neutron, meV angstrom^2
+constexpr double kReach = 4.5;           // Gaussian tails beyond this many sigma are dropped (7e-6 of the weight)
+constexpr double kNeutronMass = 2.0721;  // E / k^2 of a neutron, meV angstrom^2
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 // Gaussian integral from a to b around zero.
@@ -58,17 +58,26 @@ struct Sightings {
     }
 };
 
-void find_sightings(const ImageGeometry& geometry, const ImageSettings& settings, const Eigen::VectorXd& energy,
+// A zero mode whose weight diverges has no finite intensity: the amplitude that the kernel reports is cut off by its
+// regularisation, and would shine through every Gaussian tail. (A ferromagnet's zero mode has x and p alike and stays.)
+bool diverges(const ModeSet& modes, std::ptrdiff_t m) {
+    if (modes.energy(m) > 0.0) return false;
+    const double x = modes.x.col(m).norm(), p = modes.p.col(m).norm();
+    return std::max(x, p) > 1e2 * std::min(x, p);
+}
+
+void find_sightings(const ImageGeometry& geometry, const ImageSettings& settings, const ModeSet& modes,
                     Sightings& sightings) {
+    const Eigen::VectorXd& energy = modes.energy;
     sightings.clear();
     for (std::ptrdiff_t b = 0; b < geometry.n_block; ++b) {
         const ImageBlock& block = geometry.blocks[b];
         const bool kinematic = std::isnan(block.fixed_l);
         for (std::ptrdiff_t m = 0; m < energy.size(); ++m) {
             const double e = energy(m);
-            if (kinematic && e >= block.incident_energy) continue;
-            const double table =
-                settings.width_factor * (block.sigma_energy[0] + e * (block.sigma_energy[1] + e * block.sigma_energy[2]));
+            if ((kinematic && e >= block.incident_energy) || diverges(modes, m)) continue;
+            const double table = settings.width_factor *
+                                 (block.sigma_energy[0] + e * (block.sigma_energy[1] + e * block.sigma_energy[2]));
             const double sigma = std::max(std::hypot(table, settings.broadening * e), 1e-6);
             const auto first_weight = static_cast<std::ptrdiff_t>(sightings.weights.size());
             std::ptrdiff_t first = 0, count = 0;
@@ -99,7 +108,8 @@ void find_sightings(const ImageGeometry& geometry, const ImageSettings& settings
     }
 }
 
-// Amplitudes per layer and Cartesian component, in-plane phases included, as separate real and imaginary rows over modes.
+// Amplitudes per layer and Cartesian component, in-plane phases included, as separate real and imaginary rows over
+// modes.
 struct Amplitudes {
     Amplitudes(const Model& model, const Layers& layers) : n(model.size()) {
         for (std::ptrdiff_t i = 0; i < n; ++i) {
@@ -107,8 +117,10 @@ struct Amplitudes {
             const Vector3 e1 = site.moment * model.frames()[i].e1, e2 = site.moment * model.frames()[i].e2;
             for (int a = 0; a < 3; ++a) {
                 component[a] = component[a] || std::abs(e1[a]) > 1e-12 || std::abs(e2[a]) > 1e-12;
-                if (std::abs(e1[a]) > 1e-12) terms.push_back({i, layers.of_site[i] * 3 + a, std::sqrt(site.spin) * e1[a], true});
-                if (std::abs(e2[a]) > 1e-12) terms.push_back({i, layers.of_site[i] * 3 + a, std::sqrt(site.spin) * e2[a], false});
+                if (std::abs(e1[a]) > 1e-12)
+                    terms.push_back({i, layers.of_site[i] * 3 + a, std::sqrt(site.spin) * e1[a], true});
+                if (std::abs(e2[a]) > 1e-12)
+                    terms.push_back({i, layers.of_site[i] * 3 + a, std::sqrt(site.spin) * e2[a], false});
             }
         }
         const auto size = layers.height.size() * 3 * static_cast<std::size_t>(n);
@@ -130,8 +142,9 @@ struct Amplitudes {
         pi = modes.p.imag().transpose();
     }
 
-    // At -q the amplitudes are conj(x) and -conj(p): V and T have real coefficients in real space. Conjugating the whole
-    // sum turns that into phases of the opposite sign and p of the opposite sign; intensities do not see the conjugation.
+    // At -q the amplitudes are conj(x) and -conj(p): V and T have real coefficients in real space. Conjugating the
+    // whole sum turns that into phases of the opposite sign and p of the opposite sign; intensities do not see the
+    // conjugation.
     void evaluate(const Model& model, const double* q, bool negated) {
         std::fill(real.begin(), real.end(), 0.0);
         std::fill(imag.begin(), imag.end(), 0.0);
@@ -290,7 +303,8 @@ Stencil make_stencil(const ImageGeometry& geometry, double sigma, double shift) 
 
 // points: (n_grid, n_grid, n_bins). Adds factor * (along_h x along_k) of the block's bins to image, or its transpose.
 void integrate_pixels(const ImageGeometry& geometry, const ImageBlock& block, const std::vector<double>& points,
-                      const Stencil& first_axis, const Stencil& second_axis, double factor, bool transposed, double* image) {
+                      const Stencil& first_axis, const Stencil& second_axis, double factor, bool transposed,
+                      double* image) {
     const auto n = geometry.n_grid, pixels = geometry.n_pixel, bins = block.n_bins;
     std::vector<double> row(static_cast<std::size_t>(n * bins)), cell(static_cast<std::size_t>(bins));
     for (std::ptrdiff_t i = 0; i < pixels; ++i) {
@@ -326,7 +340,7 @@ struct Worker {
 void fill_points(const Model& model, const Layers& layers, const ImageGeometry& geometry, const ImageSettings& settings,
                  std::ptrdiff_t solve, Worker& worker, std::vector<double>& points) {
     Sightings& sightings = worker.sightings;
-    find_sightings(geometry, settings, worker.modes.energy, sightings);
+    find_sightings(geometry, settings, worker.modes, sightings);
     worker.intensities.resize(sightings.size());
     worker.amplitudes.load(worker.modes);
     const Vector3 a = geometry.reciprocal.row(0), b = geometry.reciprocal.row(1), c = geometry.reciprocal.row(2);
@@ -350,6 +364,49 @@ void fill_points(const Model& model, const Layers& layers, const ImageGeometry& 
     }
 }
 
+// What one image needs while it is made.
+struct Canvas {
+    explicit Canvas(const ImageGeometry& geometry)
+        : points(static_cast<std::size_t>(geometry.n_grid * geometry.n_grid * geometry.n_bins)),
+          lowest(static_cast<std::size_t>(geometry.n_solve)) {}
+    std::vector<double> points;  // (h, k, bin)
+    std::vector<double> lowest;  // per distinct q, NaN where stable
+};
+
+// One image; the result does not depend on the number of threads. Returns the lowest eigenvalue met, NaN if stable.
+double simulate_one(const Model& model, const Layers& layers, const ImageGeometry& geometry, const double* parameters,
+                    const ImageSettings& settings, int threads, Worker* workers, Canvas& canvas, double* image) {
+    std::fill(canvas.points.begin(), canvas.points.end(), 0.0);
+    parallel_blocks(geometry.n_solve, 8, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, int thread) {
+        Worker& worker = workers[thread];
+        for (std::ptrdiff_t solve = begin; solve < end; ++solve) {
+            assemble(model, parameters, geometry.solve_q + 3 * solve, true, worker.form);
+            solve_split(worker.form, worker.modes);
+            canvas.lowest[solve] = worker.modes.stable ? kNan : worker.modes.lowest_eigenvalue;
+            if (worker.modes.stable) fill_points(model, layers, geometry, settings, solve, worker, canvas.points);
+        }
+    });
+    double lowest = kNan;
+    for (const double value : canvas.lowest)
+        if (!std::isnan(value) && !(lowest < value)) lowest = value;
+    std::fill(image, image + geometry.n_bins * geometry.n_pixel * geometry.n_pixel, 0.0);
+    if (!std::isnan(lowest)) return lowest;
+    parallel_blocks(geometry.n_block, 1, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, int) {
+        for (std::ptrdiff_t b = begin; b < end; ++b) {
+            const ImageBlock& block = geometry.blocks[b];
+            const double sigma = std::hypot(block.sigma_q, settings.extra_sigma_q);
+            const Stencil along_h = make_stencil(geometry, sigma, settings.shift_h);
+            const Stencil along_k = make_stencil(geometry, sigma, settings.shift_k);
+            const double twin = settings.twin_fraction;
+            if (twin < 1.0)
+                integrate_pixels(geometry, block, canvas.points, along_h, along_k, 1.0 - twin, false, image);
+            // The other domain: points with h and k exchanged, in the same measured frame.
+            if (twin > 0.0) integrate_pixels(geometry, block, canvas.points, along_k, along_h, twin, true, image);
+        }
+    });
+    return kNan;
+}
+
 }  // namespace
 
 void simulate_images(const Model& model, const ImageGeometry& geometry, std::ptrdiff_t n_sets, const double* parameters,
@@ -358,41 +415,17 @@ void simulate_images(const Model& model, const ImageGeometry& geometry, std::ptr
         fail("an image needs a layered model: a bond couples magnetic cells along c, so energies depend on L");
     if (!model.is_split()) fail("an image needs a model in split form (collinear, or coplanar without mixed terms)");
     const Layers layers = find_layers(model);
-    const auto pixels = geometry.n_pixel * geometry.n_pixel;
-    std::vector<Worker> workers(static_cast<std::size_t>(usable_threads(threads)), Worker(model, layers));
-    std::vector<double> points(static_cast<std::size_t>(geometry.n_grid * geometry.n_grid * geometry.n_bins));
-    std::vector<double> unstable(static_cast<std::size_t>(geometry.n_solve));
-    for (std::ptrdiff_t set = 0; set < n_sets; ++set) {
-        const double* values = parameters + set * model.n_parameters();
-        double* out = image + set * geometry.n_bins * pixels;
-        std::fill(points.begin(), points.end(), 0.0);
-        parallel_blocks(geometry.n_solve, 8, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, int thread) {
-            Worker& worker = workers[thread];
-            for (std::ptrdiff_t solve = begin; solve < end; ++solve) {
-                assemble(model, values, geometry.solve_q + 3 * solve, true, worker.form);
-                solve_split(worker.form, worker.modes);
-                unstable[solve] = worker.modes.stable ? kNan : worker.modes.lowest_eigenvalue;
-                if (worker.modes.stable) fill_points(model, layers, geometry, settings[set], solve, worker, points);
-            }
-        });
-        lowest[set] = kNan;
-        for (const double value : unstable)
-            if (!std::isnan(value) && !(lowest[set] < value)) lowest[set] = value;
-        std::fill(out, out + geometry.n_bins * pixels, 0.0);
-        if (!std::isnan(lowest[set])) continue;
-        parallel_blocks(geometry.n_block, 1, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, int) {
-            for (std::ptrdiff_t b = begin; b < end; ++b) {
-                const ImageBlock& block = geometry.blocks[b];
-                const double sigma = std::hypot(block.sigma_q, settings[set].extra_sigma_q);
-                const Stencil along_h = make_stencil(geometry, sigma, settings[set].shift_h);
-                const Stencil along_k = make_stencil(geometry, sigma, settings[set].shift_k);
-                const double twin = settings[set].twin_fraction;
-                if (twin < 1.0) integrate_pixels(geometry, block, points, along_h, along_k, 1.0 - twin, false, out);
-                // The other domain: points with h and k exchanged, in the same measured frame.
-                if (twin > 0.0) integrate_pixels(geometry, block, points, along_k, along_h, twin, true, out);
-            }
-        });
-    }
+    const int team = usable_threads(threads);
+    std::vector<Worker> workers(static_cast<std::size_t>(team), Worker(model, layers));
+    // Many images: one a thread. Few: all threads on each.
+    const bool one_a_thread = n_sets >= team;
+    std::vector<Canvas> canvases(one_a_thread ? static_cast<std::size_t>(team) : 1, Canvas(geometry));
+    parallel_blocks(n_sets, 1, one_a_thread ? threads : 1, [&](std::ptrdiff_t begin, std::ptrdiff_t end, int thread) {
+        for (std::ptrdiff_t set = begin; set < end; ++set)
+            lowest[set] = simulate_one(model, layers, geometry, parameters + set * model.n_parameters(), settings[set],
+                                       one_a_thread ? 1 : threads, workers.data() + thread, canvases[thread],
+                                       image + set * geometry.n_bins * geometry.n_pixel * geometry.n_pixel);
+    });
 }
 
 }  // namespace insdl

@@ -83,8 +83,7 @@ void solve_full(const QuadraticForm& form, ModeSet& modes) {
         return solve_singular(q, scale, modes);
     const ComplexMatrix l = cholesky.matrixL();
     const EigenSolver solver(energies_matrix(l));
-    if (solver.info() != Eigen::Success ||
-        !(solver.eigenvalues()(n) > kSingular * solver.eigenvalues()(2 * n - 1)))
+    if (solver.info() != Eigen::Success || !(solver.eigenvalues()(n) > kSingular * solver.eigenvalues()(2 * n - 1)))
         return solve_singular(q, scale, modes);
     set_energies(solver, modes);
     set_amplitudes(solver, l, modes);

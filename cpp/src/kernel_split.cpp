@@ -32,8 +32,7 @@ void set_energies(const EigenSolver& solver, ModeSet& modes) {
 void set_amplitudes(const EigenSolver& solver, const ComplexMatrix& l, const ComplexMatrix& v, ModeSet& modes) {
     const auto n = solver.eigenvalues().size();
     modes.x.noalias() = l * solver.eigenvectors().rowwise().reverse();
-    for (Eigen::Index m = 0; m < n; ++m)
-        modes.x.col(m) /= std::sqrt(2.0 * std::sqrt(solver.eigenvalues()(n - 1 - m)));
+    for (Eigen::Index m = 0; m < n; ++m) modes.x.col(m) /= std::sqrt(2.0 * std::sqrt(solver.eigenvalues()(n - 1 - m)));
     modes.p.noalias() = v * modes.x;
     for (Eigen::Index m = 0; m < n; ++m) {
         const double w = std::sqrt(solver.eigenvalues()(n - 1 - m));
@@ -41,8 +40,8 @@ void set_amplitudes(const EigenSolver& solver, const ComplexMatrix& l, const Com
     }
 }
 
-// Goldstone points and instabilities. Squared energies of a zero mode drown in the rounding of the largest ones, so these
-// few q go through the full form, whose eigenvalues are the energies themselves.
+// Goldstone points and instabilities. Squared energies of a zero mode drown in the rounding of the largest ones, so
+// these few q go through the full form, whose eigenvalues are the energies themselves.
 void solve_singular(const QuadraticForm& form, ModeSet& modes) {
     solve_full({form.v, form.t, ComplexMatrix::Zero(form.v.rows(), form.v.cols())}, modes);
 }

@@ -35,8 +35,7 @@ void project(const Model& model, const ModeSet& modes, const double* q, const do
 }  // namespace
 
 double scale_of(const QuadraticForm& form) {
-    const double largest =
-        std::max(form.v.diagonal().cwiseAbs().maxCoeff(), form.t.diagonal().cwiseAbs().maxCoeff());
+    const double largest = std::max(form.v.diagonal().cwiseAbs().maxCoeff(), form.t.diagonal().cwiseAbs().maxCoeff());
     return std::max(largest, 1e-12);  // meV: a model without any term still has zero-energy modes
 }
 

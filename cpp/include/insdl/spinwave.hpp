@@ -15,9 +15,9 @@ struct SpinwaveInput {
 };
 
 struct SpinwaveOutput {
-    double* energy;       // (n_sets, n_q, N) meV, descending; NaN where unstable
-    Complex* amplitude;   // (n_sets, n_q, N, 3): <0| S(q) |mode>, Cartesian, so that S^ab = v_a conj(v_b); NaN likewise
-    double* lowest;       // (n_sets, n_q): NaN where stable, else the lowest eigenvalue of the quadratic form, meV
+    double* energy;      // (n_sets, n_q, N) meV, descending; NaN where unstable
+    Complex* amplitude;  // (n_sets, n_q, N, 3): <0| S(q) |mode>, Cartesian, so that S^ab = v_a conj(v_b); NaN likewise
+    double* lowest;      // (n_sets, n_q): NaN where stable, else the lowest eigenvalue of the quadratic form, meV
 };
 
 // Energies and amplitudes; iterations over (set, q), independent of each other.

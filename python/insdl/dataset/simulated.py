@@ -13,6 +13,7 @@ from insdl.dataset.randomness import generator
 from insdl.instrument.image import ImageSettings, ImageSimulator
 
 MAX_ATTEMPTS = 50
+_CHUNK = 8  # images of a family simulated in one call: one a thread, little memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,30 +91,59 @@ def simulate_set(
     if any(family.simulator.frame.shape != shape for family in families):
         raise ValueError(f"all families need one frame, got shapes {[f.simulator.frame.shape for f in families]}")
     images = np.empty((n, *shape), dtype=dtype)
-    parameters: list[Mapping[str, float]] = []
-    settings: list[ImageSettings] = []
+    drawn: list[tuple[Mapping[str, float], ImageSettings]] = []
     replaced = 0
-    bar = tqdm(range(n), desc=f"simulate {stream}", unit="image", disable=not progress, leave=False)
-    for index in bar:
-        family = families[index % len(families)]
-        for attempt in range(MAX_ATTEMPTS):
-            rng = generator(seed, f"{stream}/parameters", index, attempt=attempt)
-            values, setting = dict(family.draw_parameters(rng)), family.draw_settings(rng)
-            row = family.simulator.model.values(values)[None]
-            image, stable = family.simulator.simulate_sets(row, [setting], threads=threads)
-            if stable[0]:
-                break
-            replaced += 1
-        else:
-            raise ValueError(
-                f"{family.name}: sample {index} of {stream!r} is unstable after {MAX_ATTEMPTS} draws, the last at {values}"
-            )
-        with np.errstate(over="ignore"):
-            images[index] = scale * image[0]
-        if not np.isfinite(images[index]).all():
-            raise ValueError(f"{family.name}: image {index} of {stream!r} does not fit {np.dtype(dtype)} at {values}")
-        parameters.append(values)
-        settings.append(setting)
+    step = _CHUNK * len(families)
+    with tqdm(total=n, desc=f"simulate {stream}", unit="image", disable=not progress, leave=False) as bar:
+        for begin in range(0, n, step):
+            indices = range(begin, min(n, begin + step))
+            chunk: dict[int, tuple[Mapping[str, float], ImageSettings]] = {}
+            for label, family in enumerate(families):
+                own = [index for index in indices if index % len(families) == label]
+                replaced += _fill(family, own, images, chunk, scale=scale, seed=seed, stream=stream, threads=threads)
+                bar.update(len(own))
+            drawn += [chunk[index] for index in indices]
     labels = np.arange(n, dtype=np.int64) % len(families)
     names = tuple(family.name for family in families)
-    return SimulatedSet(images, labels, names, tuple(parameters), tuple(settings), replaced, stream, seed)
+    return SimulatedSet(
+        images, labels, names, tuple(p for p, _ in drawn), tuple(s for _, s in drawn), replaced, stream, seed
+    )
+
+
+def _fill(
+    family: Family,
+    indices: list[int],
+    images: npt.NDArray[np.floating],
+    drawn: dict[int, tuple[Mapping[str, float], ImageSettings]],
+    *,
+    scale: float,
+    seed: int,
+    stream: str,
+    threads: int | None,
+) -> int:
+    """Draws and simulates one family's images into ``images`` until all are stable; returns the draws replaced."""
+    if not indices:
+        return 0
+    replaced = 0
+    for attempt in range(MAX_ATTEMPTS):
+        for index in indices:
+            rng = generator(seed, f"{stream}/parameters", index, attempt=attempt)
+            drawn[index] = (dict(family.draw_parameters(rng)), family.draw_settings(rng))
+        rows = np.array([family.simulator.model.values(drawn[index][0]) for index in indices])
+        settings = [drawn[index][1] for index in indices]
+        new, stable = family.simulator.simulate_sets(rows, settings, threads=threads)
+        for index, image in zip(indices, new, strict=True):
+            with np.errstate(over="ignore"):
+                images[index] = scale * image
+            if not np.isfinite(images[index]).all():
+                raise ValueError(
+                    f"{family.name}: image {index} of {stream!r} does not fit {images.dtype} at {drawn[index][0]}"
+                )
+        indices = [index for index, good in zip(indices, stable, strict=True) if not good]
+        replaced += len(indices)
+        if not indices:
+            return replaced
+    raise ValueError(
+        f"{family.name}: sample {indices[0]} of {stream!r} is unstable after {MAX_ATTEMPTS} draws, the last at "
+        f"{drawn[indices[0]][0]}"
+    )

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from insdl import _core
 from insdl.crystal import reciprocal
-from insdl.errors import UnstableModelError
 from insdl.form_factor import form_factor
 from insdl.instrument.frame import ImageFrame
 from insdl.model import SpinModel
@@ -60,7 +59,8 @@ class ImageSimulator:
     Image value: mean over bin and pixel of sum over modes of S_perp(Q) <F(Q)>^2 G(E - E_mode), in 1/meV per magnetic cell,
     where Q = (Qh, Qk, Ql) with Ql = (ki - sqrt(kf^2 - Qx^2 - Qy^2)) / c* for the beam along c*, at the mode's energy, and
     <F> is the mean of the ions' <j0>. Energy bins are error-function integrals; pixels are integrals of the momentum
-    resolution over subpixel points. H(q) is solved once for all points equal modulo a reciprocal vector of the magnetic
+    resolution over subpixel points. A mode at exactly zero energy whose weight diverges (an antiferromagnet's Goldstone
+    point) is left out. H(q) is solved once for all points equal modulo a reciprocal vector of the magnetic
     cell or a sign.
     """
 
@@ -75,7 +75,7 @@ class ImageSimulator:
                 raise ValueError(f"an image needs c perpendicular to a and b, got {what} {cell.tolist()}")
         if abs(np.linalg.norm(lattice[2]) - np.linalg.norm(magnetic[2])) > 1e-6:
             raise ValueError("an image needs a magnetic cell with the c axis of the chemical cell")
-        self.model, self.frame = model, frame
+        self.model, self.frame, self.margin = model, frame, margin
         self._geometry = self._build(margin)
 
     def _build(self, margin: float) -> _core.ImageGeometry:
@@ -88,6 +88,7 @@ class ImageSimulator:
         h, k = np.meshgrid(grid, grid, indexing="ij")
         in_plane = np.stack([h.ravel(), k.ravel(), np.zeros(h.size)], axis=1) @ model.q_to_magnetic.T
         solve_q, begin, order, negated = _fold(in_plane)
+        self._solve_q_rlu = solve_q @ np.linalg.inv(model.q_to_magnetic).T
         blocks = [
             [
                 block.incident_energy,
@@ -162,8 +163,8 @@ class ImageSimulator:
         sets = self.model.values(values)[None]
         images, lowest = self._simulate(sets, [settings or ImageSettings()], threads)
         if not np.isnan(lowest[0]):
-            torque = float(np.linalg.norm(self.model.core.torque(sets[0]), axis=1).max())
-            raise UnstableModelError(np.full(3, np.nan), float(lowest[0]), torque)
+            self.model.modes(self._solve_q_rlu, threads=threads, **values)  # raises UnstableModelError, with the q
+            raise AssertionError("the image is unstable at a q where the model is not")
         image: _Reals = images[0]
         return image
 
@@ -174,6 +175,14 @@ class ImageSimulator:
         if len(settings) != len(sets):
             raise ValueError(f"one ImageSettings is needed for each of the {len(sets)} sets, got {len(settings)}")
         rows = np.array([astuple(s) for s in settings], dtype=np.float64).reshape(-1, 6)
+        for setting in settings:
+            sigma = max(np.hypot(block.sigma_q, setting.extra_sigma_q) for block in self.frame.blocks)
+            reach = 3.0 * sigma + max(abs(setting.shift_h), abs(setting.shift_k))
+            if reach > self.margin + 1e-9 and reach > 0:
+                raise ValueError(
+                    f"three momentum widths and the shift reach {reach:.3g} r.l.u. beyond the pixels, but S(Q, E) is "
+                    f"sampled only {self.margin:.3g} beyond: give the simulator a larger margin"
+                )
         return self._geometry.simulate(self.model.core, sets, rows, thread_count(threads))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from insdl.instrument.pcsmo import Orientation, from_sheet
+from insdl.instrument.pcsmo import SHEET_SHAPE, Orientation, from_sheet
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,18 +59,24 @@ def load_array(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
     try:
         if file.suffix == ".mat":
             return _load_mat(file)
-        array = np.load(file, allow_pickle=False)
+        with file.open("rb") as stream:
+            array = np.lib.format.read_array(stream, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{file} could not be read as an image (.npy or .mat): {error}") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub":
         raise ValueError(f"{file} must hold one array of numbers")
     return np.asarray(array, dtype=np.float64)
 
 
 def _load_mat(file: Path) -> npt.NDArray[np.float64]:
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
-    variables = {name: value for name, value in loadmat(file).items() if not name.startswith("__")}
+    try:
+        contents = loadmat(file)
+    except (MatReadError, NotImplementedError, TypeError) as error:  # truncated, or MATLAB 7.3
+        raise ValueError(str(error)) from None
+    variables = {name: value for name, value in contents.items() if not name.startswith("__")}
     if len(variables) != 1:
         raise ValueError(f"it must hold one variable, got {sorted(variables)}")
     (value,) = variables.values()
@@ -89,8 +95,8 @@ def read_pcsmo(
     ----------
     path : file. Layout in `insdl.instrument.pcsmo`.
     mask : file or None. 240 x 400, 1 where no detector looked, upside down against the images as its authors keep it. None
-        looks for ``detector_mask.mat`` beside the image; without it, a pixel whose 3 x 3 surroundings are all zero (or
-        not a number) counts as not measured.
+        looks for ``detector_mask.mat`` beside the image; without it, a pixel that is not a number, or lies in a block of
+        3 x 3 that are all zero, counts as not measured.
     orientation : "measured" for the published measurement (Qk mirrored), "published" for the published simulations.
 
     Raises
@@ -106,7 +112,7 @@ def read_pcsmo(
         measured = read_detector_mask(mask_file)
         how = f"mask {mask_file.name}"
     else:
-        measured = ~_empty_surroundings(~(np.nan_to_num(image) > 0))
+        measured = ~_empty_surroundings(~(np.nan_to_num(image) > 0)) & ~np.isnan(image)
         how = "mask taken from the zeros of the image"
     if not measured.any():
         raise ValueError(f"the mask leaves no pixel of {file} measured")
@@ -117,8 +123,11 @@ def read_pcsmo(
 def read_detector_mask(path: str | os.PathLike[str]) -> npt.NDArray[np.bool_]:
     """(60, 40, 40) bool, True where a detector looked, from a PCSMO detector mask (1 where none did, upside down)."""
     values = load_array(path)
-    if not np.isin(values, (0.0, 1.0)).all():
-        raise ValueError(f"a detector mask must hold zeros and ones only, got values up to {np.nanmax(values)}")
+    if values.shape != SHEET_SHAPE:
+        raise ValueError(f"a detector mask must have shape {SHEET_SHAPE}, got {values.shape}")
+    wrong = values[~np.isin(values, (0.0, 1.0))]
+    if wrong.size:
+        raise ValueError(f"a detector mask must hold zeros and ones only, got {wrong[0]}")
     return from_sheet(values[..., ::-1, :], orientation="published") < 0.5
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from insdl.dataset.simulated import Family, SimulatedSet
 from insdl.instrument.image import ImageSettings
 
-_FREE_SETTINGS = ("width_factor", "broadening", "shift_h", "shift_k")
+_FREE_SETTINGS = ("width_factor", "broadening", "extra_sigma_q", "shift_h", "shift_k")
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ def best_template(
     family : Family. Its images are multiplied by ``unit`` to give counts.
     simulated : SimulatedSet. Starting points; the family must be among its families.
     transform : of counts, before the correlation.
-    scales : factors on the counts tried at the start; refined afterwards.
-    evaluations : budget of the refinement (Nelder-Mead over parameters, widths, shifts and scale, within the set's range).
+    scales : factors on the counts tried at the start; refined afterwards if there is more than one (the correlation of
+        square roots does not depend on the scale).
+    evaluations : budget of the refinement (COBYQA over parameters, widths, shifts and scale, within the set's range).
     """
     from scipy.optimize import minimize
 
@@ -88,9 +89,10 @@ def best_template(
     base = simulated.settings[start]
 
     def unpack(x: npt.NDArray[np.float64]) -> tuple[dict[str, float], ImageSettings, float]:
-        values = np.clip(low + x[:-1] * span, low, high)
+        values = np.clip(low + x[: len(low)] * span, low, high)
         settings = replace(base, **dict(zip(free, map(float, values[len(names) :]), strict=True)))
-        return dict(zip(names, map(float, values[: len(names)]), strict=True)), settings, float(np.exp(x[-1]))
+        scale = float(np.exp(x[-1])) if len(scales) > 1 else start_scale
+        return dict(zip(names, map(float, values[: len(names)]), strict=True)), settings, scale
 
     def loss(x: npt.NDArray[np.float64]) -> float:
         parameters, settings, scale = unpack(x)
@@ -101,17 +103,22 @@ def best_template(
         return -correlation(transform(scale * unit * images[0][used]), measured)
 
     first = np.concatenate([table[members == start][0], setting_table[members == start][0]])
-    x0 = np.append((first - low) / span, np.log(start_scale))
-    simplex = np.vstack([x0, x0 + np.diag(np.where(x0 > 0.5, -0.12, 0.12))])
+    x0 = (first - low) / span
+    if len(scales) > 1:
+        x0 = np.append(x0, np.log(start_scale))
+    bounds = [(0.0, 1.0)] * len(low) + [(-3.0, 3.0)] * (len(x0) - len(low))
     found = minimize(
         loss,
         x0,
-        method="Nelder-Mead",
-        options={"initial_simplex": simplex, "maxfev": evaluations, "adaptive": True, "xatol": 1e-3, "fatol": 1e-6},
+        method="COBYQA",
+        bounds=bounds,
+        options={"maxfev": evaluations, "initial_tr_radius": 0.1, "final_tr_radius": 1e-4},
     )
-    parameters, settings, scale = unpack(found.x)
+    refined = -float(found.fun)
+    best_x = found.x if refined > start_r else x0
+    parameters, settings, scale = unpack(best_x)
     return TemplateFit(
-        correlation=max(float(-found.fun), start_r),
+        correlation=max(refined, start_r),
         parameters=parameters,
         settings=asdict(settings),
         scale=scale,

@@ -1,0 +1,221 @@
+// What Python cannot see: blocks over threads, exceptions across them, and the core without any binding.
+// A plain main without a framework: every failed check is printed, and the exit status counts them.
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <limits>
+#include <numbers>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "insdl/image.hpp"
+#include "insdl/model.hpp"
+#include "insdl/parallel.hpp"
+#include "insdl/spinwave.hpp"
+
+namespace {
+
+int failures = 0;
+
+void check(bool good, const std::string& what) {
+    if (good) return;
+    ++failures;
+    std::printf("FAILED: %s\n", what.c_str());
+}
+
+bool throws(const std::function<void()>& body, const std::string& words) {
+    try {
+        body();
+    } catch (const std::invalid_argument& error) {
+        return std::string(error.what()).find(words) != std::string::npos;
+    }
+    return false;
+}
+
+const std::vector<int> kThreads{1, 2, 3, 8, 33};
+
+void test_blocks_cover_every_index_once() {
+    for (const int threads : kThreads)
+        for (const std::ptrdiff_t count : {0, 1, 7, 32, 33, 1000})
+            for (const std::ptrdiff_t block : {1, 8, 32, 5000}) {
+                std::vector<std::atomic<int>> visits(static_cast<std::size_t>(count));
+                std::atomic<bool> sane{true};
+                insdl::parallel_blocks(count, block, threads,
+                                       [&](std::ptrdiff_t begin, std::ptrdiff_t end, int thread) {
+                                           if (begin >= end || end - begin > block || thread < 0 || thread >= threads)
+                                               sane = false;
+                                           for (std::ptrdiff_t i = begin; i < end; ++i)
+                                               ++visits[static_cast<std::size_t>(i)];
+                                       });
+                const bool once = std::all_of(visits.begin(), visits.end(), [](const auto& n) { return n == 1; });
+                check(once && sane, "blocks of " + std::to_string(block) + " of " + std::to_string(count) + " in " +
+                                        std::to_string(threads) + " threads");
+            }
+}
+
+void test_exceptions_leave_the_parallel_region() {
+    for (const int threads : kThreads) {
+        std::string message;
+        try {
+            insdl::parallel_blocks(200, 3, threads, [](std::ptrdiff_t begin, std::ptrdiff_t, int) {
+                if (begin == 99) throw std::out_of_range("block 33");
+            });
+        } catch (const std::out_of_range& error) {
+            message = error.what();
+        }
+        check(message == "block 33", "the exception of one block arrives in " + std::to_string(threads) + " threads");
+        int sum = 0;
+        insdl::parallel_blocks(10, 10, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, int) {
+            sum += static_cast<int>(end - begin);
+        });
+        check(sum == 10, "work goes on after an exception");
+    }
+}
+
+void test_thread_counts() {
+    check(insdl::usable_threads(1) == 1, "one thread");
+    check(insdl::usable_threads(5) == 5, "as many as asked for");
+    check(insdl::usable_threads(0) >= 1, "all processors for zero");
+}
+
+// A ferromagnetic chain along a: E = 2 S |J| (1 - cos 2 pi h), and one transverse S split on two components.
+insdl::ModelDescription chain(double spin) {
+    insdl::ModelDescription description;
+    description.sites = {{{0, 0, 0}, spin, {0, 0, 1}, insdl::Matrix3::Identity()}};
+    description.bonds = {{0, 0, {1, 0, 0}, insdl::Matrix3::Identity(), 0}};
+    description.n_parameters = 1;
+    return description;
+}
+
+void test_ferromagnet() {
+    const double spin = 1.5, exchange = -0.7;
+    const insdl::Model model(chain(spin));
+    check(model.is_split() && model.is_layered(), "a chain splits and stays in its layer");
+    check(std::abs(model.classical_energy(&exchange) - spin * spin * exchange) < 1e-14, "classical energy");
+    check(model.torque(&exchange).norm() < 1e-14, "no torque");
+    constexpr std::ptrdiff_t n = 101;
+    std::vector<double> q;
+    for (std::ptrdiff_t k = 0; k < n; ++k)
+        for (const double x : {0.013 * static_cast<double>(k) - 0.6, 0.3, -0.2}) q.push_back(x);
+    std::vector<double> first;
+    for (const auto form : {insdl::Form::kAutomatic, insdl::Form::kFull})
+        for (const int threads : kThreads) {
+            std::vector<double> energy(n), lowest(n);
+            std::vector<insdl::Complex> amplitude(3 * n);
+            insdl::spinwave(model, {1, &exchange, n, q.data(), nullptr}, form, threads,
+                            {energy.data(), amplitude.data(), lowest.data()});
+            double energy_error = 0.0, weight_error = 0.0;
+            for (std::size_t k = 0; k < n; ++k) {
+                const double wanted = 2 * spin * std::abs(exchange) * (1 - std::cos(2 * std::numbers::pi * q[3 * k]));
+                const double weight = std::norm(amplitude[3 * k]) + std::norm(amplitude[3 * k + 1]);
+                energy_error = std::max(energy_error, std::abs(energy[k] - wanted));
+                weight_error = std::max(weight_error, std::abs(weight - spin) + std::norm(amplitude[3 * k + 2]));
+            }
+            check(energy_error < 1e-9, "energies of a ferromagnet");
+            check(weight_error < 1e-9, "weights of a ferromagnet");
+            check(std::all_of(lowest.begin(), lowest.end(), [](double x) { return std::isnan(x); }), "all stable");
+            if (first.empty()) first = energy;
+            if (form == insdl::Form::kAutomatic) check(energy == first, "the same bits for any number of threads");
+        }
+}
+
+void test_unstable_sets_are_flagged() {
+    const insdl::Model model(chain(1.0));
+    const std::vector<double> parameters{-1.0, 1.0}, q{0.5, 0.0, 0.0};
+    std::vector<double> energy(2), lowest(2);
+    std::vector<insdl::Complex> amplitude(6);
+    insdl::spinwave(model, {2, parameters.data(), 1, q.data(), nullptr}, insdl::Form::kAutomatic, 2,
+                    {energy.data(), amplitude.data(), lowest.data()});
+    check(std::abs(energy[0] - 4.0) < 1e-12 && std::isnan(lowest[0]), "the stable set");
+    check(std::isnan(energy[1]) && std::abs(lowest[1] + 4.0) < 1e-12, "the unstable set");
+}
+
+void test_bad_models_are_refused() {
+    check(throws([] { insdl::Model(insdl::ModelDescription{}); }, "at least one site"), "no site");
+    auto missing = chain(1.0);
+    missing.bonds[0].j = 1;
+    check(throws([&] { insdl::Model{missing}; }, "a bond refers to site 1, but there are 1 sites"), "a missing site");
+    auto negative = chain(1.0);
+    negative.bonds[0].i = -1;
+    check(throws([&] { insdl::Model{negative}; }, "site -1"), "a negative site");
+    auto unknown = chain(1.0);
+    unknown.bonds[0].parameter = 1;
+    check(throws([&] { insdl::Model{unknown}; }, "parameter 1"), "an unknown parameter");
+    auto ion = chain(1.0);
+    ion.single_ions.push_back({2, insdl::Matrix3::Identity(), insdl::kFixed});
+    check(throws([&] { insdl::Model{ion}; }, "a single-ion term refers to site 2"), "a single-ion term of no site");
+    auto field = chain(1.0);
+    field.zeemans.push_back({0, {0, 0, 1}, -2});
+    check(throws([&] { insdl::Model{field}; }, "a Zeeman term refers to parameter -2"), "a field of no parameter");
+}
+
+// Two pixels over the whole period of the chain, two points each: the image through views alone.
+void test_image() {
+    const insdl::Model model(chain(1.0));
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    const std::vector<double> grid{0.125, 0.375, 0.625, 0.875}, edges{0.0, 0.5, 1.0}, bins{-1.0, 2.0, 2.0, 5.0};
+    const std::vector<double> form_factor{1.0, 1.0, 1.0};
+    std::vector<double> solve_q, point_q;
+    std::vector<std::int64_t> begin{0}, point;
+    for (std::int64_t i = 0; i < 4; ++i)
+        for (std::int64_t k = 0; k < 4; ++k) {
+            const double h = grid[static_cast<std::size_t>(i)], l = grid[static_cast<std::size_t>(k)];
+            for (const double x : {h, l, 0.0}) solve_q.push_back(x);
+            for (const double x : {h, l}) point_q.push_back(x);
+            point.push_back(4 * i + k);
+            begin.push_back(4 * i + k + 1);
+        }
+    const std::vector<std::uint8_t> negated(16, 0);
+    const insdl::ImageBlock block{50.0, 0.0, {0.05, 0.0, 0.0}, 0.0, 0, 2};
+    const insdl::Matrix3 reciprocal = insdl::Matrix3::Identity() * 1e-3;
+    const insdl::ImageGeometry geometry{reciprocal,     16,
+                                        solve_q.data(), begin.data(),
+                                        point.data(),   negated.data(),
+                                        point_q.data(), 4,
+                                        grid.data(),    2,
+                                        edges.data(),   1,
+                                        &block,         2,
+                                        bins.data(),    3,
+                                        0.01,           form_factor.data()};
+    const std::vector<double> parameters{-1.0, 1.0};
+    const std::vector<insdl::ImageSettings> settings(2, insdl::ImageSettings{1.0, 0.0, 0.0, 0.25, 0.0, 0.0});
+    for (const int threads : kThreads) {
+        std::vector<double> image(16, nan), lowest(2);
+        insdl::simulate_images(model, geometry, 2, parameters.data(), settings.data(), threads, image.data(),
+                               lowest.data());
+        // Energies 0.59 and 3.41 meV: in every pixel one point in each bin, S/2 seen by a Q in the plane, 3 meV wide.
+        double error = 0.0;
+        for (std::size_t k = 0; k < 8; ++k) error = std::max(error, std::abs(image[k] - 0.5 * 0.5 / 3.0));
+        check(error < 1e-9, "an image of a ferromagnet");
+        check(std::all_of(image.begin() + 8, image.end(), [](double x) { return x == 0.0; }), "zero where unstable");
+        check(std::isnan(lowest[0]) && lowest[1] < -3.0, "stability of each set");
+    }
+    auto upright = chain(1.0);
+    upright.bonds[0].offset = {0, 0, 1};
+    const insdl::Model no_layer(upright);
+    std::vector<double> image(8), lowest(1);
+    check(throws(
+              [&] {
+                  insdl::simulate_images(no_layer, geometry, 1, parameters.data(), settings.data(), 1, image.data(),
+                                         lowest.data());
+              },
+              "layered"),
+          "an image of a model that is not layered");
+}
+
+}  // namespace
+
+int main() {
+    test_blocks_cover_every_index_once();
+    test_exceptions_leave_the_parallel_region();
+    test_thread_counts();
+    test_ferromagnet();
+    test_unstable_sets_are_flagged();
+    test_bad_models_are_refused();
+    test_image();
+    if (failures == 0) std::printf("all C++ checks passed\n");
+    return std::min(failures, 100);
+}

@@ -1,0 +1,33 @@
+"""The template baseline finds the parameters that an image was made with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from insdl.dataset import simulate_set
+from insdl.dataset.rb2mnf4 import away_from_bragg, family
+from insdl.instrument.rb2mnf4 import rb2mnf4_frame
+from insdl.learn.templates import best_template, correlation
+
+
+def test_correlation_is_pearsons():
+    rng = np.random.default_rng(1)
+    a, b = rng.random(50), rng.random(50)
+    assert correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-12)
+    assert correlation(a, 3 * a + 2) == pytest.approx(1.0)
+    assert correlation(a, np.ones(50)) == 0.0
+
+
+def test_template_fit_recovers_the_parameters_of_a_clean_image():
+    rival = family(rb2mnf4_frame(pixels=24, subpixels=1))
+    simulated = simulate_set([rival], 60, seed=3, stream="training")
+    truth = {"J1": 0.66, "J2": 0.01, "D": -0.005}
+    image = rival.simulator.simulate(**truth)
+    used = away_from_bragg(rival.simulator.frame)
+    fit = best_template(image, used, rival, simulated, unit=1.0, transform=np.sqrt, scales=(1.0,), evaluations=500)
+    assert fit.correlation > fit.start_correlation
+    assert fit.correlation > 0.9995
+    # the four windows fix J1 and J2 to well under the spacing of the 60 starting points (0.3 and 0.08 meV wide)
+    assert fit.parameters["J1"] == pytest.approx(truth["J1"], abs=2e-3)
+    assert fit.parameters["J2"] == pytest.approx(truth["J2"], abs=2e-3)
