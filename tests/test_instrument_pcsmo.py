@@ -125,3 +125,29 @@ def test_frames_keep_their_own_numbers() -> None:
     edges[:], pixels[:] = 7.0, 7.0
     np.testing.assert_array_equal(frame.bins, [[1.0, 2.0]])
     np.testing.assert_allclose(frame.pixel_edges, [-0.25, 0.25, 0.75])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"sigma_energy": (-1.0, 0.0, 0.0)}, "must not be negative over the bins"),
+        ({"sigma_energy": (1.0, np.nan, 0.0)}, "three finite numbers"),
+        ({"sigma_q": -0.1}, "sigma_q must be finite and not negative"),
+        ({"incident_energy": 0.0}, "incident_energy must be positive"),
+        ({"bins": [(3.0, 2.0)]}, "lower edge before upper"),
+    ],
+)
+def test_bad_blocks_are_refused(change: dict[str, Any], sentence: str) -> None:
+    good: dict[str, Any] = {"bins": [(2.0, 3.0)], "incident_energy": 25.0, "sigma_energy": (0.3, 0, 0), "sigma_q": 0.01}
+    with pytest.raises(ValueError, match=sentence):
+        EnergyBlock(**{**good, **change})
+
+
+def test_bad_frames_are_refused() -> None:
+    block = EnergyBlock([(2.0, 3.0)], 25.0, (0.3, 0, 0), 0.01)
+    with pytest.raises(ValueError, match="at least one block"):
+        ImageFrame([], np.linspace(-1, 1, 5))
+    with pytest.raises(ValueError, match="subpixels must be a whole number"):
+        ImageFrame([block], np.linspace(-1, 1, 5), subpixels=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="equally spaced"):
+        ImageFrame([block], [0.0, 0.1, 0.3])

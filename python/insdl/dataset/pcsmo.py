@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from insdl.dataset.prior import Prior, Range
 from insdl.dataset.randomness import generator
-from insdl.dataset.simulated import Family, SimulatedSet
+from insdl.dataset.simulated import Family, Order, SimulatedSet
 from insdl.instrument.counting import counted
 from insdl.instrument.image import ImageSettings, ImageSimulator
 from insdl.instrument.pcsmo import CLIP, NOISE_SIGMA, SCALE, pcsmo_frame
@@ -155,13 +155,13 @@ class DetectedSamples:
     measured: npt.NDArray[np.bool_]
     seed: int
     stream: str
-    order: str = "shuffled"
+    order: Order = "shuffled"
     prior: DetectionPrior = DetectionPrior()
 
     def counts(self, index: int) -> tuple[npt.NDArray[np.float32], int]:
         """(60, 40, 40) float32 counts, and the label."""
         rng = generator(self.seed, f"{self.stream}/detection", index)
-        which = int(rng.integers(len(self.simulated))) if self.order == "shuffled" else index % len(self.simulated)
+        which = self.simulated.choose(index, self.order, rng)
         counts = detect(self.simulated.images[which], self.measured, rng, self.prior)
         return counts, int(self.simulated.labels[which])
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from insdl.dataset.prior import Prior, Range
 from insdl.dataset.randomness import generator
-from insdl.dataset.simulated import Family, SimulatedSet
+from insdl.dataset.simulated import Family, Order, SimulatedSet
 from insdl.instrument.frame import ImageFrame
 from insdl.instrument.image import ImageSettings, ImageSimulator
 from insdl.instrument.rb2mnf4 import rb2mnf4_frame
@@ -107,13 +107,13 @@ class CountedSamples:
     measured: npt.NDArray[np.bool_]
     seed: int
     stream: str
-    order: str = "shuffled"
+    order: Order = "shuffled"
     prior: CountingPrior = CountingPrior()
 
     def sample(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """(n_windows + 1, n_h, n_k) float32 network input, and (2,) float32 standardised J1, J2."""
         rng = generator(self.seed, f"{self.stream}/detection", index)
-        which = int(rng.integers(len(self.simulated))) if self.order == "shuffled" else index % len(self.simulated)
+        which = self.simulated.choose(index, self.order, rng)
         counts = count(self.simulated.images[which], self.measured, rng, self.prior)
         centre, spread = prior_centre_and_spread()
         values = np.array([self.simulated.parameters[which][name] for name in PARAMETERS])

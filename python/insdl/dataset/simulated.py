@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from insdl.dataset.randomness import generator
 from insdl.instrument.image import ImageSettings, ImageSimulator
 
 MAX_ATTEMPTS = 50
+Order = Literal["shuffled", "once"]
 _CHUNK = 8  # images of a family simulated in one call: one a thread, little memory
 
 
@@ -55,6 +57,12 @@ class SimulatedSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def choose(self, index: int, order: Order, rng: np.random.Generator) -> int:
+        """The image for sample ``index``: one at random, or the set once through and again."""
+        if order not in ("shuffled", "once"):
+            raise ValueError(f"order must be 'shuffled' or 'once', got {order!r}")
+        return int(rng.integers(len(self))) if order == "shuffled" else index % len(self)
 
 
 def simulate_set(

@@ -40,9 +40,15 @@ class EnergyBlock:
         if bins.ndim != 2 or bins.shape[1:] != (2,) or not len(bins) or not (bins[:, 0] < bins[:, 1]).all():
             raise ValueError(f"bins must have shape (n, 2), lower edge before upper, got {bins.tolist()}")
         widths = np.array(self.sigma_energy, dtype=np.float64)
-        if widths.shape != (3,):
-            raise ValueError(f"sigma_energy must have shape (3,), got {widths.shape}")
-        if not self.incident_energy > 0:
+        if widths.shape != (3,) or not np.isfinite(widths).all():
+            raise ValueError(f"sigma_energy must be three finite numbers, got {widths.tolist()}")
+        low, high = bins.min(), min(bins.max(), self.incident_energy)
+        sigma = widths[0] + widths[1] * np.linspace(low, high, 11) + widths[2] * np.linspace(low, high, 11) ** 2
+        if (sigma < 0).any():
+            raise ValueError(f"sigma_energy must not be negative over the bins, got {sigma.min():.3g} meV")
+        if not (np.isfinite(self.sigma_q) and self.sigma_q >= 0):
+            raise ValueError(f"sigma_q must be finite and not negative, got {self.sigma_q}")
+        if not (np.isfinite(self.incident_energy) and self.incident_energy > 0):
             raise ValueError(f"incident_energy must be positive, got {self.incident_energy}")
         object.__setattr__(self, "bins", bins)
         object.__setattr__(self, "sigma_energy", widths)
@@ -68,8 +74,10 @@ class ImageFrame:
         steps = np.diff(pixels)
         if pixels.ndim != 1 or len(pixels) < 2 or not (steps > 0).all() or np.ptp(steps) > 1e-9 * steps[0]:
             raise ValueError("pixels must be an ascending, equally spaced list of at least two centres")
-        if self.subpixels < 1:
-            raise ValueError(f"subpixels must be at least 1, got {self.subpixels}")
+        if isinstance(self.subpixels, bool) or not isinstance(self.subpixels, int) or self.subpixels < 1:
+            raise ValueError(f"subpixels must be a whole number of at least 1, got {self.subpixels}")
+        if not len(self.blocks):
+            raise ValueError("a frame needs at least one block")
         object.__setattr__(self, "pixels", pixels)
         object.__setattr__(self, "blocks", tuple(self.blocks))
 
