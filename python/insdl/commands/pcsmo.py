@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from insdl.commands.progress import Stopwatch
+from insdl.commands.progress import Stopwatch, torch_threads
 from insdl.dataset.pcsmo import CLASSES, SCALE, DetectedSamples, DetectionPrior, detect, families, network_input
 from insdl.dataset.prior import Range
 from insdl.dataset.randomness import generator
@@ -186,7 +186,7 @@ def _one_network(
             learning_rate=settings.learning_rate,
             patience=settings.patience,
             seed=base,
-            threads=settings.threads,
+            threads=torch_threads(settings.threads),
         ),
         checkpoint=work / f"network-{seed}.pt",
         description={"job": "pcsmo", "settings": asdict(settings), "measurement": measurement.source},

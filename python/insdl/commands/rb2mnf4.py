@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from insdl.commands.progress import Stopwatch
+from insdl.commands.progress import Stopwatch, torch_threads
 from insdl.dataset.prior import Range
 from insdl.dataset.randomness import generator
 from insdl.dataset.rb2mnf4 import (
@@ -214,7 +214,7 @@ def _trained(
             learning_rate=settings.learning_rate,
             patience=settings.patience,
             seed=settings.seed,
-            threads=settings.threads,
+            threads=torch_threads(settings.threads),
         ),
         checkpoint=work / "network.pt",
         description={"job": "rb2mnf4", "settings": asdict(settings), "measurement": measurement.source},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -163,7 +164,8 @@ class ImageSimulator:
         sets = self.model.values(values)[None]
         images, lowest = self._simulate(sets, [settings or ImageSettings()], threads)
         if not np.isnan(lowest[0]):
-            self.model.modes(self._solve_q_rlu, threads=threads, **values)  # raises UnstableModelError, with the q
+            keywords: dict[str, Any] = dict(values)
+            self.model.modes(self._solve_q_rlu, threads=threads, **keywords)  # raises UnstableModelError, with the q
             raise AssertionError("the image is unstable at a q where the model is not")
         image: _Reals = images[0]
         return image
