@@ -411,14 +411,14 @@ def test_wrong_calls_are_refused() -> None:
     for pixels in ([0.0], [0.1, 0.0], [0.0, 0.1, 0.3], [[0.0, 0.1]]):
         with pytest.raises(ValueError, match="pixels must be an ascending, equally spaced list"):
             layer_frame(pixels)
-    with pytest.raises(ValueError, match="subpixels must be at least 1"):
+    with pytest.raises(ValueError, match="subpixels must be a whole number of at least 1"):
         layer_frame([0.0, 0.1], subpixels=0)
     for edges in ([[1.0, 1.0]], [1.0, 2.0], [[1.0, 2.0, 3.0]], np.empty((0, 2))):
         with pytest.raises(ValueError, match=r"bins must have shape \(n, 2\)"):
             EnergyBlock(edges, 10.0, (0.1, 0, 0), 0.0)
     with pytest.raises(ValueError, match="incident_energy must be positive"):
         EnergyBlock([[1.0, 2.0]], -10.0, (0.1, 0, 0), 0.0)
-    with pytest.raises(ValueError, match=r"sigma_energy must have shape \(3,\)"):
+    with pytest.raises(ValueError, match="sigma_energy must be three finite numbers"):
         EnergyBlock([[1.0, 2.0]], 10.0, (0.1,), 0.0)
 
 

@@ -1,7 +1,7 @@
 // Local frames, the split form, and the coefficients of the quadratic Hamiltonian.
-// Holstein-Primakoff quadratures: S_i = n_i (S_i - (x^2 + p^2)/2) + sqrt(S_i) (e1_i x_i + e2_i p_i), a = (x + i
-// p)/sqrt(2); equivalent to Toth & Lake, J. Phys.: Condens. Matter 27, 166002 (2015), written in x and p instead of a
-// and a'.
+// Holstein-Primakoff quadratures, with a = (x + i p) / sqrt(2):
+//     S_i = n_i (S_i - (x_i^2 + p_i^2) / 2) + sqrt(S_i) (e1_i x_i + e2_i p_i).
+// Equivalent to Toth & Lake, J. Phys.: Condens. Matter 27, 166002 (2015), written in x and p instead of a and a'.
 #include "insdl/model.hpp"
 
 #include <Eigen/Geometry>

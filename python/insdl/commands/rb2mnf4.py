@@ -263,8 +263,8 @@ def cannot_tell(change: float) -> str:
     return (
         "A map integrated over all energies cannot give absolute exchange constants: its intensity depends only on ratios of "
         f"J1, J2 and D. Multiplying all of them by 1.3 changes the integrated map by no more than {change:.1e} of its "
-        "maximum (computed in this run). What fixes J1 here is that the edges of the energy windows cut the band "
-        "(which ends at 4 S (J1 - J2) for small D); an edge above the top of the band tells nothing."
+        "maximum (computed in this run). What fixes J1 is an edge of an energy window that cuts the band of magnons "
+        "(at the literature values it ends at 6.54 meV); an edge above the top of the band tells nothing."
     )
 
 

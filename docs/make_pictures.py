@@ -1,0 +1,186 @@
+"""Makes docs/pictures/*.png with insdl itself, from simulation alone: python docs/make_pictures.py [folder]."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from insdl import SpinModel
+from insdl.dataset.pcsmo import DetectionPrior, detect
+from insdl.dataset.prior import Range
+from insdl.dataset.randomness import generator
+from insdl.instrument import ImageFrame, ImageSettings, ImageSimulator, detector_coverage
+from insdl.instrument.pcsmo import SCALE, SETTINGS, pcsmo_frame
+from insdl.instrument.rb2mnf4 import WINDOWS, rb2mnf4_frame
+from insdl.materials import dimer, goodenough, rb2mnf4
+from insdl.materials.pcsmo import LITERATURE as PCSMO
+from insdl.materials.rb2mnf4 import LITERATURE as RB2MNF4
+from insdl.units import NEUTRON_E_PER_K2
+
+Image = npt.NDArray[np.floating]
+BLOCK, SLICES = 3, range(1, 9)  # Ei = 70 meV, 11 to 45 meV: where the two models differ most
+
+
+def show(axis: Axes, frame: ImageFrame, image: Image, **options: Any) -> Any:
+    """One map over (Qk, Qh), ticks left to the caller."""
+    low, high = frame.pixel_edges[[0, -1]]
+    axis.set_facecolor("0.8")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    return axis.imshow(image, origin="lower", extent=(low, high, low, high), interpolation="nearest", **options)
+
+
+def grid_of_maps(
+    frame: ImageFrame,
+    rows: Mapping[str, Sequence[Image]],
+    titles: Sequence[str],
+    label: str,
+    *,
+    size: float,
+    top: float,
+) -> Figure:
+    """Rows of maps with one colour scale; a row's name stands at its left, a column's title above it."""
+    figure = Figure(figsize=(size * len(titles) + 1.6, size * len(rows) + 0.5), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)  # type: ignore[union-attr]
+    axes = figure.subplots(len(rows), len(titles), squeeze=False)
+    picture = None
+    for i, (name, images) in enumerate(rows.items()):
+        for j, image in enumerate(images):
+            picture = show(axes[i, j], frame, image, cmap="magma", vmin=0.0, vmax=top)
+        axes[i, 0].set_ylabel(name, fontsize=9)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=8, pad=3)
+    corner = axes[-1, 0]
+    corner.set_xticks([-1, 0, 1], ["-1", "Qk", "1"], fontsize=7)
+    corner.set_yticks([-1, 0, 1], ["-1", "Qh", "1"], fontsize=7)
+    colours = figure.colorbar(picture, ax=axes, shrink=0.85, aspect=25, pad=0.01)
+    colours.set_label(label, fontsize=8)
+    colours.ax.tick_params(labelsize=7)
+    return figure
+
+
+def pcsmo_models() -> Figure:
+    """The two rivals of PCSMO at their literature parameters, and the first as a detector would count it."""
+    frame = pcsmo_frame()
+    images = {
+        name: SCALE * ImageSimulator(model, frame).simulate(SETTINGS, **PCSMO[name])
+        for name, model in (("goodenough", goodenough()), ("dimer", dimer()))
+    }
+    measured = detector_coverage(frame, np.asarray(goodenough().lattice))
+    detection = DetectionPrior(scale=Range(1.0, 1.0), noise=Range(1.0, 1.0), flips=False)
+    counted = detect(images["goodenough"], measured, generator(0, "picture", 0), detection)
+    sheets = {
+        "Goodenough": images["goodenough"],
+        "dimer": images["dimer"],
+        "Goodenough,\nas counted": np.ma.masked_array(counted, mask=~measured),
+    }
+    numbers = [10 * BLOCK + n for n in SLICES]
+    titles = [f"{low:.0f} to {high:.0f} meV" for low, high in frame.bins[numbers]]
+    rows = {name: [np.log1p(sheet[n]) for n in numbers] for name, sheet in sheets.items()}
+    return grid_of_maps(frame, rows, titles, "log(1 + counts)", size=1.15, top=2.2)
+
+
+def image_steps() -> Figure:
+    """What each ingredient does to one cell of the Goodenough image."""
+    sharp = [replace(block, sigma_energy=(0.01, 0.0, 0.0), sigma_q=0.003) for block in pcsmo_frame().blocks]
+    flat = [replace(block, fixed_l=0.0) for block in sharp]
+    pixels = np.asarray(pcsmo_frame().pixels)
+    table, found = ImageSettings(), replace(SETTINGS, twin_fraction=0.0)
+    steps: list[tuple[str, ImageFrame, ImageSettings]] = [
+        ("L = 0, sharp, one twin", ImageFrame(flat, pixels), table),
+        ("kinematic L", ImageFrame(sharp, pixels), table),
+        ("resolution", pcsmo_frame(), table),
+        ("broadening", pcsmo_frame(), found),
+        ("both twins", pcsmo_frame(), SETTINGS),
+    ]
+    number = 10 * BLOCK + 5
+    images = [
+        SCALE * ImageSimulator(goodenough(), frame).simulate(settings, **PCSMO["goodenough"])[number]
+        for _, frame, settings in steps
+    ]
+    row = {"28 to 32 meV": [np.log1p(image) for image in images]}
+    return grid_of_maps(pcsmo_frame(), row, [name for name, _, _ in steps], "log(1 + counts)", size=1.6, top=3.0)
+
+
+def kinematic_l() -> Figure:
+    """Ql against energy transfer at (Qh, Qk) = (0, 0), for the incident energies of the PCSMO frame."""
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axis = figure.subplots()
+    c_star = 2 * np.pi / np.asarray(goodenough().lattice)[2, 2]
+    for block in pcsmo_frame().blocks:
+        energy = np.linspace(0.1, 0.7, 50) * block.incident_energy
+        ki, kf = (np.sqrt(e / NEUTRON_E_PER_K2) for e in (block.incident_energy, block.incident_energy - energy))
+        axis.plot(energy, (ki - kf) / c_star, label=f"Ei = {block.incident_energy:g} meV")
+    axis.set_xlabel("energy transfer (meV)")
+    axis.set_ylabel("Ql at Qh = Qk = 0 (r.l.u.)")
+    axis.legend(fontsize=7)
+    return figure
+
+
+def dispersion(axis: Axes, model: SpinModel, parameters: Mapping[str, float], path: Image) -> None:
+    """Energies along a path of q, the darker the larger the square root of the neutron intensity."""
+    modes = model.modes(path, **parameters)
+    x = np.arange(len(path)) / (len(path) - 1)
+    strength = np.clip(np.sqrt(modes.intensity / np.percentile(modes.intensity, 95)), 0.0, 1.0)
+    axis.plot(x, modes.energy, color="0.85", lw=0.6, zorder=0)
+    axis.scatter(
+        np.repeat(x[:, None], modes.energy.shape[1], axis=1),
+        modes.energy,
+        c=strength,
+        s=3,
+        cmap="Greys",
+        vmin=0,
+        vmax=1,
+    )
+    axis.set_ylim(0, None)
+    axis.set_xlim(0, 1)
+
+
+def dispersions() -> Figure:
+    """Spin waves of the three models along lines in the plane."""
+    figure = Figure(figsize=(9.0, 3.0), layout="constrained")
+    axes = figure.subplots(1, 3)
+    along_h = np.stack([np.linspace(0, 1, 400), np.full(400, 0.25), np.full(400, 1.0)], axis=1)
+    cases = [
+        ("PCSMO, Goodenough", goodenough(), PCSMO["goodenough"], along_h, "(Qh, 1/4, 1)"),
+        ("PCSMO, dimer", dimer(), PCSMO["dimer"], along_h, "(Qh, 1/4, 1)"),
+        ("Rb₂MnF₄", rb2mnf4(), RB2MNF4, along_h * [1, 0, 0] + along_h[:, :1] * [0, 1, 0], "(Q, Q, 0)"),
+    ]
+    for axis, (title, model, parameters, path, name) in zip(axes, cases, strict=True):
+        dispersion(axis, model, parameters, path)
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel(f"{name}, r.l.u.", fontsize=8)
+        axis.tick_params(labelsize=7)
+    axes[0].set_ylabel("energy (meV)", fontsize=8)
+    return figure
+
+
+def rb2mnf4_windows() -> Figure:
+    """The default map of Rb2MnF4, and how it changes when J1, J2 and D all grow by a tenth."""
+    frame = rb2mnf4_frame()
+    simulator = ImageSimulator(rb2mnf4(), frame, margin=0.07)
+    first = simulator.simulate(**RB2MNF4)
+    grown = simulator.simulate(**{name: 1.1 * value for name, value in RB2MNF4.items()})
+    rows = {"literature": list(np.sqrt(first)), "all × 1.1": list(np.sqrt(grown))}
+    titles = [f"{low:g} to {high:g} meV" for low, high in WINDOWS]
+    return grid_of_maps(frame, rows, titles, "√ intensity", size=1.6, top=float(np.percentile(np.sqrt(first), 99.5)))
+
+
+def main(folder: Path) -> None:
+    """Writes every picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for make in (pcsmo_models, image_steps, kinematic_l, dispersions, rb2mnf4_windows):
+        figure = make()
+        figure.savefig(folder / f"{make.__name__.replace('_', '-')}.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures")
