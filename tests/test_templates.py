@@ -8,7 +8,7 @@ import pytest
 from insdl.dataset import simulate_set
 from insdl.dataset.rb2mnf4 import away_from_bragg, family
 from insdl.instrument.rb2mnf4 import rb2mnf4_frame
-from insdl.learn.templates import best_template, correlation
+from insdl.learn.templates import best_template, cell_evidence, correlation
 
 
 def test_correlation_is_pearsons():
@@ -31,3 +31,19 @@ def test_template_fit_recovers_the_parameters_of_a_clean_image():
     # the four windows fix J1 and J2 to well under the spacing of the 60 starting points (0.3 and 0.08 meV wide)
     assert fit.parameters["J1"] == pytest.approx(truth["J1"], abs=2e-3)
     assert fit.parameters["J2"] == pytest.approx(truth["J2"], abs=2e-3)
+
+
+def test_cell_evidence_finds_the_cell_where_two_templates_differ():
+    rng = np.random.default_rng(2)
+    first = rng.exponential(3.0, (6, 12, 12))
+    second = first.copy()
+    second[4] = rng.permutation(second[4].ravel()).reshape(12, 12)
+    counts = 2.0 * first + 0.1 * rng.random(first.shape)
+    used = rng.random(first.shape) < 0.9
+    evidence = cell_evidence(counts, used, first, second)
+    assert evidence.argmax() == 4
+    assert np.abs(np.delete(evidence, 4)).sum() < 0.05 * evidence[4]
+    # The sum is the difference of squared correlations times the variance: both count the same residuals.
+    y = np.log1p(counts[used])
+    squares = [correlation(np.log1p(t[used]), y) ** 2 for t in (first, second)]
+    assert evidence.sum() == pytest.approx((squares[0] - squares[1]) * np.sum((y - y.mean()) ** 2), rel=1e-9)

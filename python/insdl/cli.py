@@ -99,18 +99,19 @@ def pcsmo(
         return run(measurement, output, settings, progress=not quiet)
 
     result = _guarded(job)
-    from insdl.commands.pcsmo_report import verdict_sentence
+    from insdl.commands.pcsmo_report import agreement_sentence, verdict_sentence
 
     click.echo(f"Measurement: {result['measurement']['source']}.")
     click.echo(verdict_sentence(result))
     for name, value in result["template_correlation"].items():
         click.echo(f"Best {name} template: r = {value:.4f}.")
-    for cell in result["explanation"]["strongest_cells"][:3]:
+    for cell in result["template_evidence"]["strongest_cells"][:3]:
         low, high = cell["energy"]
         click.echo(
-            f"Because of Ei = {cell['incident_energy']:g} meV, {low:.3g} to {high:.3g} meV: "
-            f"{cell['share_percent']:+.1f} ± {cell['spread_percent']:.1f} % of the explanation (+ for goodenough)."
+            f"In the image: Ei = {cell['incident_energy']:g} meV, {low:.3g} to {high:.3g} meV holds "
+            f"{cell['share_percent']:+.1f} % of the templates' evidence (+ for goodenough)."
         )
+    click.echo(f"In the networks: {agreement_sentence(result)}")
     click.echo(f"Report: {output / 'report.html'}")
 
 

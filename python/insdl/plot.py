@@ -39,8 +39,10 @@ def cell_sheet(
 
     rows = len(frame.blocks)
     columns = max(len(np.asarray(block.bins)) for block in frame.blocks)
-    figure = Figure(figsize=(1.12 * columns + 1.9, 1.22 * rows + 0.9), layout="constrained")
+    width, height = 1.12 * columns + 1.9, 1.22 * rows + 0.9
+    figure = Figure(figsize=(width, height))  # placed by hand: an automatic layout takes seconds for sixty cells
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    figure.subplots_adjust(0.65 / width, 0.45 / height, 1 - 1.05 / width, 1 - 0.6 / height, wspace=0.08, hspace=0.2)
     shown = np.ma.masked_array(image, mask=np.ma.nomask if measured is None else ~measured)
     low, high = limits if limits is not None else (float(shown.min()), float(np.percentile(shown.compressed(), 99.7)))
     extent = (frame.pixel_edges[0], frame.pixel_edges[-1], frame.pixel_edges[0], frame.pixel_edges[-1])
@@ -66,18 +68,21 @@ def cell_sheet(
         axes[row][0].set_ylabel(f"Ei {block.incident_energy:g}\nQh (r.l.u.)", fontsize=7)
     for axis in axes[-1]:
         axis.set_xlabel("Qk (r.l.u.)", fontsize=7)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, y=1 - 0.12 / height)
     if picture is not None:
-        figure.colorbar(picture, ax=axes, shrink=0.7, aspect=35, pad=0.01).set_label(label, fontsize=8)
+        bar = figure.add_axes((1 - 0.9 / width, 0.2, 0.16 / width, 0.6))
+        figure.colorbar(picture, cax=bar).set_label(label, fontsize=8)
+        bar.tick_params(labelsize=7)
     return figure
 
 
-def cell_bars(frame: ImageFrame, importance: _Image, spread: _Image, *, title: str, label: str) -> Figure:
+def cell_bars(frame: ImageFrame, importance: _Image, spread: _Image | None, *, title: str, label: str) -> Figure:
     """One number a cell, (n_bins,), as a coloured table with its spread: incident energies against slices."""
     from matplotlib.figure import Figure
 
     rows = len(frame.blocks)
-    table, errors = importance.reshape(rows, -1), spread.reshape(rows, -1)
+    table = importance.reshape(rows, -1)
+    errors = None if spread is None else spread.reshape(rows, -1)
     figure = Figure(figsize=(9.5, 3.6), layout="constrained")
     axis = figure.subplots()
     bound = float(np.abs(table).max()) or 1.0
@@ -85,7 +90,9 @@ def cell_bars(frame: ImageFrame, importance: _Image, spread: _Image, *, title: s
     for i, block in enumerate(frame.blocks):
         bins = np.asarray(block.bins)
         for j in range(table.shape[1]):
-            text = f"{bins[j].mean():.3g} meV\n{table[i, j]:.1f} ± {errors[i, j]:.1f}"
+            text = f"{bins[j].mean():.3g} meV\n{table[i, j]:+.1f}" + (
+                "" if errors is None else f" ± {errors[i, j]:.1f}"
+            )
             dark = abs(table[i, j]) > 0.6 * bound
             axis.text(j, i, text, ha="center", va="center", fontsize=6.5, color="white" if dark else "black")
     axis.set_yticks(range(rows), [f"{block.incident_energy:g}" for block in frame.blocks])

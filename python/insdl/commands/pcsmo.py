@@ -17,11 +17,11 @@ from insdl.dataset.randomness import generator
 from insdl.dataset.simulated import Family, SimulatedSet, simulate_set
 from insdl.explain.cam import cell_importance, grad_cam, layer_grid, to_pixels
 from insdl.instrument.coverage import detector_coverage
-from insdl.instrument.image import ImageSimulator
+from insdl.instrument.image import ImageSettings, ImageSimulator
 from insdl.instrument.measurement import Measurement, grown
 from insdl.instrument.pcsmo import SETTINGS, pcsmo_frame
 from insdl.learn.networks import CellClassifier
-from insdl.learn.templates import TemplateFit, best_template, correlation
+from insdl.learn.templates import TemplateFit, best_template, cell_evidence, correlation
 from insdl.learn.train import TrainingResult, TrainingSettings, predict, train
 from insdl.materials.pcsmo import LITERATURE, dimer, goodenough
 from insdl.provenance import complete_folder, versions, write_json
@@ -49,7 +49,7 @@ class PcsmoSettings:
     training_images: int = 2000
     validation_images: int = 300
     test_images: int = 400
-    epochs: int = 6
+    epochs: int = 8
     samples_per_epoch: int = 2400
     batch_size: int = 32
     learning_rate: float = 5e-3
@@ -154,9 +154,11 @@ def run(
                 answers.append(_one_network(seed, sets, measurement, work, settings, progress))
         with watch("templates"):
             fits = {f.name: _fit(f, sets["training"], measurement, settings) for f in rivals}
-        result = summarise(measurement, answers, fits, sets, settings, watch)
+            templates = {f.name: template_image(f, fits[f.name]) for f in rivals}
+        evidence = cell_evidence(measurement.image, _used(measurement), templates["goodenough"], templates["dimer"])
+        result = summarise(measurement, answers, fits, evidence, sets, settings, watch)
         with watch("report"):
-            write_report(work, result, measurement, answers, fits, rivals)
+            write_report(work, result, measurement, answers, evidence, templates)
         result["timings_seconds"] = watch.seconds
         write_json(work / "result.json", result)
     return result
@@ -198,7 +200,7 @@ def _one_network(
 def _fit(family: Family, training: SimulatedSet, measurement: Measurement, settings: PcsmoSettings) -> TemplateFit:
     return best_template(
         measurement.image,
-        ~grown(~measurement.measured),
+        _used(measurement),
         family,
         training,
         unit=SCALE,
@@ -207,10 +209,22 @@ def _fit(family: Family, training: SimulatedSet, measurement: Measurement, setti
     )
 
 
+def _used(measurement: Measurement) -> npt.NDArray[np.bool_]:
+    """Pixels for template comparisons: one pixel away from every edge of a detector."""
+    return ~grown(~measurement.measured)
+
+
+def template_image(family: Family, fit: TemplateFit) -> _Image:
+    """The best template of a family, counts."""
+    parameters: dict[str, Any] = dict(fit.parameters)
+    return fit.scale * SCALE * family.simulator.simulate(ImageSettings(**fit.settings), **parameters)
+
+
 def summarise(
     measurement: Measurement,
     answers: list[SeedAnswer],
     fits: dict[str, TemplateFit],
+    evidence: _Image,
     sets: dict[str, SimulatedSet],
     settings: PcsmoSettings,
     watch: Stopwatch,
@@ -242,6 +256,7 @@ def summarise(
         "template_verdict": preferred,
         "templates": {name: asdict(fit) for name, fit in fits.items()},
         "explanation": _explanation(answers),
+        "template_evidence": _template_evidence(evidence),
         "replaced_draws": {name: s.replaced for name, s in sets.items()},
         "training": [
             {"best_epoch": a.training.best_epoch + 1, "epochs": len(a.training.history), "seconds": a.training.seconds}
@@ -259,27 +274,33 @@ def summarise(
 
 def importance(answers: list[SeedAnswer], name: str = "goodenough - dimer") -> tuple[_Image, _Image]:
     """Share (per cent) of each cell in the explanation's absolute weight, signed: mean and spread over the networks."""
-    rows = cell_importance(np.array([a.maps[name] for a in answers]))
-    rows *= 100.0 / np.maximum(np.abs(rows).sum(axis=1, keepdims=True), 1e-30)
+    rows = share(cell_importance(np.array([a.maps[name] for a in answers])))
     return rows.mean(axis=0), rows.std(axis=0)
 
 
+def _cell(number: int) -> dict[str, Any]:
+    block = pcsmo_frame().blocks[number // 10]
+    low, high = np.asarray(block.bins)[number % 10]
+    return {"incident_energy": block.incident_energy, "energy": [float(low), float(high)]}
+
+
+def share(values: _Image) -> _Image:
+    """Values as signed per cent of the sum of their sizes (along the last axis)."""
+    shares: _Image = 100.0 * values / np.maximum(np.abs(values).sum(axis=-1, keepdims=True), 1e-30)
+    return shares
+
+
+def _template_evidence(evidence: _Image) -> dict[str, Any]:
+    shares = share(evidence)
+    order = np.argsort(-np.abs(shares))[:12]
+    return {
+        "method": "difference of squared residuals of log(1 + counts) between the best dimer and the best Goodenough template",
+        "strongest_cells": [{**_cell(int(n)), "share_percent": float(shares[n])} for n in order],
+    }
+
+
 def _explanation(answers: list[SeedAnswer]) -> dict[str, Any]:
-    frame = pcsmo_frame()
     mean, spread = importance(answers)
-    order = np.argsort(-np.abs(mean))[:12]
-    cells = []
-    for number in order:
-        block = frame.blocks[number // 10]
-        low, high = np.asarray(block.bins)[number % 10]
-        cells.append(
-            {
-                "incident_energy": block.incident_energy,
-                "energy": [float(low), float(high)],
-                "share_percent": float(mean[number]),
-                "spread_percent": float(spread[number]),
-            }
-        )
     pairs = [
         correlation(a.maps["goodenough - dimer"].ravel(), b.maps["goodenough - dimer"].ravel())
         for i, a in enumerate(answers)
@@ -287,6 +308,9 @@ def _explanation(answers: list[SeedAnswer]) -> dict[str, Any]:
     ]
     return {
         "method": "Grad-CAM on logits, first layer, contrast goodenough - dimer",
-        "strongest_cells": cells,
+        "strongest_cells": [
+            {**_cell(int(n)), "share_percent": float(mean[n]), "spread_percent": float(spread[n])}
+            for n in np.argsort(-np.abs(mean))[:12]
+        ],
         "agreement_between_networks": float(np.mean(pairs)) if pairs else None,
     }

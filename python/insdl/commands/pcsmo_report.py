@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from insdl import plot
-from insdl.dataset.pcsmo import CLASSES, SCALE
-from insdl.dataset.simulated import Family
-from insdl.instrument.image import ImageSettings
+from insdl.dataset.pcsmo import CLASSES
 from insdl.instrument.measurement import Measurement
 from insdl.instrument.pcsmo import pcsmo_frame
-from insdl.learn.templates import TemplateFit
 from insdl.report import Picture, Section, Table, png, render
 
 if TYPE_CHECKING:
@@ -32,16 +31,25 @@ def verdict_sentence(result: dict[str, Any]) -> str:
     )
 
 
+def agreement_sentence(result: dict[str, Any]) -> str:
+    """How far the explanations of the networks agree, and what that is worth."""
+    agreement = result["explanation"]["agreement_between_networks"]
+    if agreement is None:
+        return "One network only: no statement on how stable its Grad-CAM map is."
+    worth = "read physics into them with care" if agreement >= 0.6 else "do not read physics into them"
+    return f"The networks' Grad-CAM maps correlate by {agreement:.2f} on average (1: full agreement); {worth}."
+
+
 def write_report(
     work: Path,
     result: dict[str, Any],
     measurement: Measurement,
     answers: list[SeedAnswer],
-    fits: dict[str, TemplateFit],
-    rivals: tuple[Family, ...],
+    evidence: npt.NDArray[np.float64],
+    templates: Mapping[str, npt.NDArray[np.float64]],
 ) -> None:
     """report.html with its pictures, which are also left as PNG files."""
-    from insdl.commands.pcsmo import importance
+    from insdl.commands.pcsmo import importance, share
 
     frame = pcsmo_frame()
     seen = np.log1p(measurement.image)
@@ -49,16 +57,20 @@ def write_report(
     figures = {
         "measured": plot.cell_sheet(
             frame, seen, title="Measured", label="log(1 + counts)", measured=measurement.measured, limits=limits
-        )
+        ),
+        "evidence": plot.cell_bars(
+            frame,
+            share(evidence),
+            None,
+            title="Which cells resemble Goodenough (+) or dimer (-) more",
+            label="per cent",
+        ),
     }
-    for family in rivals:
-        fit = fits[family.name]
-        parameters: dict[str, Any] = dict(fit.parameters)
-        image = fit.scale * SCALE * family.simulator.simulate(ImageSettings(**fit.settings), **parameters)
-        figures[f"template-{family.name}"] = plot.cell_sheet(
+    for name, image in templates.items():
+        figures[f"template-{name}"] = plot.cell_sheet(
             frame,
             np.log1p(image),
-            title=f"Best template of {family.name}: r = {fit.correlation:.4f}",
+            title=f"Best template of {name}: r = {result['template_correlation'][name]:.4f}",
             label="log(1 + counts)",
             measured=measurement.measured,
             limits=limits,
@@ -136,7 +148,13 @@ def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
             for c in result["explanation"]["strongest_cells"]
         ],
     )
-    agreement = result["explanation"]["agreement_between_networks"]
+    evidence = Table(
+        ["incident energy (meV)", "energy transfer (meV)", "share (%), + for goodenough"],
+        [
+            [f"{c['incident_energy']:g}", "{:.3g} to {:.3g}".format(*c["energy"]), f"{c['share_percent']:+.1f}"]
+            for c in result["template_evidence"]["strongest_cells"]
+        ],
+    )
     return [
         Section(
             "The measurement",
@@ -167,15 +185,20 @@ def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
             ],
         ),
         Section(
-            "Because of what",
+            "Because of what: the image",
+            [
+                "Where the best Goodenough template is nearer to the measurement than the best dimer template: the "
+                "difference of their squared residuals in log(1 + counts), cell by cell. This needs no network.",
+                Picture(figures["evidence"], "Share of each cell in the evidence: + nearer to Goodenough, - nearer to dimer."),
+                evidence,
+            ],
+        ),
+        Section(
+            "Because of what: the networks",
             [
                 "Grad-CAM at the first layer, whose feature maps still belong to one cell each, on logits. Red speaks for, "
-                "blue against. "
-                + (
-                    f"Mean correlation of the contrast maps between networks: {agreement:.2f} (1 would be full agreement)."
-                    if agreement is not None
-                    else "One network only: no statement on stability."
-                ),
+                "blue against, counted from no activation at all, so that a cell may speak against the model that it "
+                "decides for. " + agreement_sentence(result),
                 Picture(figures["grad-cam-goodenough-minus-dimer"], "Contrast goodenough - dimer; the twelve strongest "
                         "cells are framed."),
                 Picture(figures["cells"], "Signed share of each cell in the contrast, mean and spread over the networks."),

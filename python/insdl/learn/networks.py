@@ -116,7 +116,7 @@ class CellClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (n, classes), of images, (n, cells, pixels, pixels)."""
         _check_batch(images, self.config.image_shape)
-        features = images.contiguous(memory_format=torch.channels_last)  # measured: faster than the default here
+        features = images.contiguous(memory_format=torch.channels_last)  # grouped convolutions are slow without
         features = self.mix3(self.mix2(self.mix1(self.cells(features))))
         logits: Tensor = self.head(features)
         return logits
@@ -125,7 +125,7 @@ class CellClassifier(nn.Module):
 class MapRegressor(nn.Module):
     """Means and log-variances of model parameters, in standardised units, from maps of energy windows.
 
-    Four convolutions of stride 2, `block1` to `block4`, and a perceptron of two layers, `head`. The output is
+    Four 4 x 4 convolutions of stride 2 with batch norm and ReLU, `block1` to `block4`, and a perceptron of two layers, `head`. The output is
     (n, 2 p): p means, then p log-variances. Standardised units are the caller's: (value - prior mean) / prior width
     is the usual choice, and the numbers belong into the checkpoint's description.
 
@@ -170,10 +170,10 @@ class MapRegressor(nn.Module):
         self.register_buffer("pixel_scale", torch.ones(self.config.image_shape))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.block1 = _block(windows, first, kernel=4, stride=2)
-            self.block2 = _block(first, second, kernel=4, stride=2)
-            self.block3 = _block(second, third, kernel=4, stride=2)
-            self.block4 = _block(third, fourth, kernel=4, stride=2)
+            self.block1 = _block(windows, first, kernel=4, stride=2, norm=True)
+            self.block2 = _block(first, second, kernel=4, stride=2, norm=True)
+            self.block3 = _block(second, third, kernel=4, stride=2, norm=True)
+            self.block4 = _block(third, fourth, kernel=4, stride=2, norm=True)
             flat = fourth * (pixels // 16) ** 2
             self.head = nn.Sequential(
                 nn.Flatten(), nn.Linear(flat, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 2 * len(names))
