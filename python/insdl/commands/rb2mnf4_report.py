@@ -115,7 +115,7 @@ def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
             [
                 estimates,
                 "Worth: the error against the prior's width; under 0.3 measured, 0.3 to 0.7 weak, above it is the prior. "
-                "Template: the simulated map that correlates best with the square root of the counts "
+                "Template: the simulated map that correlates best with the counts, each window with a free flat background "
                 f"(r = {result['template']['correlation']:.4f}).",
                 "Agreement with the literature is no evidence where the prior is as narrow as the claim; the held-out test is.",
             ],

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -108,9 +109,9 @@ class CellClassifier(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.cells = _block(cells, cells * filters, kernel=4, stride=2, groups=cells)
-            self.mix1 = _block(cells * filters, first, kernel=1, norm=True)
-            self.mix2 = _block(first, second, kernel=4, stride=2, norm=True)
-            self.mix3 = _block(second, third, kernel=3, norm=True)
+            self.mix1 = _block(cells * filters, first, kernel=1, norm="batch")
+            self.mix2 = _block(first, second, kernel=4, stride=2, norm="batch")
+            self.mix3 = _block(second, third, kernel=3, norm="batch")
             self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third, len(names)))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -125,9 +126,10 @@ class CellClassifier(nn.Module):
 class MapRegressor(nn.Module):
     """Means and log-variances of model parameters, in standardised units, from maps of energy windows.
 
-    Four 4 x 4 convolutions of stride 2 with batch norm and ReLU, `block1` to `block4`, and a perceptron of two layers, `head`. The output is
-    (n, 2 p): p means, then p log-variances. Standardised units are the caller's: (value - prior mean) / prior width
-    is the usual choice, and the numbers belong into the checkpoint's description.
+    Four 4 x 4 convolutions of stride 2, each with layer norm and ReLU, `block1` to `block4`, and a perceptron of two
+    layers, `head`. (Batch norm learns as fast, but its noise in training makes the error bars too wide.) The output
+    is (n, 2 p): p means, then p log-variances. Standardised units are the caller's: (value - prior mean) / prior
+    width is the usual choice, and the numbers belong into the checkpoint's description.
 
     Parameters
     ----------
@@ -170,10 +172,10 @@ class MapRegressor(nn.Module):
         self.register_buffer("pixel_scale", torch.ones(self.config.image_shape))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.block1 = _block(windows, first, kernel=4, stride=2, norm=True)
-            self.block2 = _block(first, second, kernel=4, stride=2, norm=True)
-            self.block3 = _block(second, third, kernel=4, stride=2, norm=True)
-            self.block4 = _block(third, fourth, kernel=4, stride=2, norm=True)
+            self.block1 = _block(windows, first, kernel=4, stride=2, norm="layer")
+            self.block2 = _block(first, second, kernel=4, stride=2, norm="layer")
+            self.block3 = _block(second, third, kernel=4, stride=2, norm="layer")
+            self.block4 = _block(third, fourth, kernel=4, stride=2, norm="layer")
             flat = fourth * (pixels // 16) ** 2
             self.head = nn.Sequential(
                 nn.Flatten(), nn.Linear(flat, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 2 * len(names))
@@ -241,13 +243,21 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 
 def _block(
-    inputs: int, outputs: int, *, kernel: int, stride: int = 1, groups: int = 1, norm: bool = False
+    inputs: int,
+    outputs: int,
+    *,
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
+    norm: Literal["none", "batch", "layer"] = "none",
 ) -> nn.Sequential:
-    """Convolution, batch norm if asked for, ReLU; the output grid is centred on the input for the kernels in use."""
-    convolution = nn.Conv2d(
-        inputs, outputs, kernel, stride=stride, padding=(kernel - 1) // 2, groups=groups, bias=not norm
-    )
-    layers = [convolution, nn.BatchNorm2d(outputs)] if norm else [convolution]
+    """Convolution, normalisation, ReLU; the output grid is centred on the input for the kernels in use."""
+    padding, bias = (kernel - 1) // 2, norm == "none"
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=bias)]
+    if norm == "batch":
+        layers.append(nn.BatchNorm2d(outputs))
+    elif norm == "layer":
+        layers.append(nn.GroupNorm(1, outputs))  # one group: more would void channels of one pixel
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,8 @@ import numpy.typing as npt
 from insdl.dataset.simulated import Family, SimulatedSet
 from insdl.instrument.image import ImageSettings
 
+Transform = Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]
+Offsets = Literal["one", "per-bin"]
 _FREE_SETTINGS = ("width_factor", "broadening", "extra_sigma_q", "shift_h", "shift_k")
 
 
@@ -48,7 +52,8 @@ def best_template(
     simulated: SimulatedSet,
     *,
     unit: float,
-    transform: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]] = np.log1p,
+    transform: Transform = np.log1p,
+    offsets: Offsets = "one",
     scales: tuple[float, ...] = (0.35, 0.7, 1.4),
     evaluations: int = 150,
     threads: int | None = None,
@@ -62,61 +67,53 @@ def best_template(
     family : Family. Its images are multiplied by ``unit`` to give counts.
     simulated : SimulatedSet. Starting points; the family must be among its families.
     transform : of counts, before the correlation.
-    scales : factors on the counts tried at the start; refined afterwards if there is more than one (the correlation of
-        square roots does not depend on the scale).
+    offsets : "one" for a plain correlation, "per-bin" to take each bin's mean off first (a free flat background a bin).
+    scales : factors on the counts tried at the start; refined afterwards if there is more than one (a correlation of
+        counts or of their square roots does not depend on the scale).
     evaluations : budget of the refinement (COBYQA over parameters, widths, shifts and scale, within the set's range).
     """
     from scipy.optimize import minimize
 
-    measured = transform(counts[used].astype(np.float64))
+    view = partial(_viewed, used=used, transform=transform, offsets=offsets)
+    measured = view(counts.astype(np.float64))
     label = simulated.families.index(family.name)
     members = np.flatnonzero(simulated.labels == label)
-    start, start_scale, start_r = -1, 1.0, -np.inf
-    for index in members:
-        template = simulated.images[index][used].astype(np.float32)
-        for scale in scales:
-            r = correlation(transform(scale * template), measured.astype(np.float32))
-            if r > start_r:
-                start, start_scale, start_r = int(index), scale, r
+    candidates = (
+        (correlation(view(scale * simulated.images[i].astype(np.float32)), measured.astype(np.float32)), int(i), scale)
+        for i in members
+        for scale in scales
+    )
+    start_r, start, start_scale = max(candidates)
 
     names = list(family.simulator.model.parameters)
-    table = np.array([[simulated.parameters[i][name] for name in names] for i in members])
-    free = [name for name in _FREE_SETTINGS if np.ptp([asdict(simulated.settings[i])[name] for i in members]) > 0]
-    setting_table = np.array([[getattr(simulated.settings[i], name) for name in free] for i in members])
-    everything = np.concatenate([table, setting_table], axis=1)
-    low, high = everything.min(axis=0), everything.max(axis=0)
+    free = [name for name in _FREE_SETTINGS if np.ptp([getattr(simulated.settings[i], name) for i in members]) > 0]
+    rows = {
+        int(i): [*(simulated.parameters[i][name] for name in names), *(getattr(simulated.settings[i], n) for n in free)]
+        for i in members
+    }
+    low, high = np.min(list(rows.values()), axis=0), np.max(list(rows.values()), axis=0)
     span = np.where(high > low, high - low, 1.0)
-    base = simulated.settings[start]
 
     def unpack(x: npt.NDArray[np.float64]) -> tuple[dict[str, float], ImageSettings, float]:
-        values = np.clip(low + x[: len(low)] * span, low, high)
-        settings = replace(base, **dict(zip(free, map(float, values[len(names) :]), strict=True)))
+        values = [float(value) for value in np.clip(low + x[: len(low)] * span, low, high)]
+        settings = replace(simulated.settings[start], **dict(zip(free, values[len(names) :], strict=True)))
         scale = float(np.exp(x[-1])) if len(scales) > 1 else start_scale
-        return dict(zip(names, map(float, values[: len(names)]), strict=True)), settings, scale
+        return dict(zip(names, values[: len(names)], strict=True)), settings, scale
 
     def loss(x: npt.NDArray[np.float64]) -> float:
         parameters, settings, scale = unpack(x)
         row = family.simulator.model.values(parameters)[None]
         images, stable = family.simulator.simulate_sets(row, [settings], threads=threads)
-        if not stable[0]:
-            return 1.0
-        return -correlation(transform(scale * unit * images[0][used]), measured)
+        return -correlation(view(scale * unit * images[0]), measured) if stable[0] else 1.0
 
-    first = np.concatenate([table[members == start][0], setting_table[members == start][0]])
-    x0 = (first - low) / span
+    x0 = (np.array(rows[start]) - low) / span
     if len(scales) > 1:
         x0 = np.append(x0, np.log(start_scale))
     bounds = [(0.0, 1.0)] * len(low) + [(-3.0, 3.0)] * (len(x0) - len(low))
-    found = minimize(
-        loss,
-        x0,
-        method="COBYQA",
-        bounds=bounds,
-        options={"maxfev": evaluations, "initial_tr_radius": 0.1, "final_tr_radius": 1e-4},
-    )
+    options = {"maxfev": evaluations, "initial_tr_radius": 0.1, "final_tr_radius": 1e-4}
+    found = minimize(loss, x0, method="COBYQA", bounds=bounds, options=options)
     refined = -float(found.fun)
-    best_x = found.x if refined > start_r else x0
-    parameters, settings, scale = unpack(best_x)
+    parameters, settings, scale = unpack(found.x if refined > start_r else x0)
     return TemplateFit(
         correlation=max(refined, start_r),
         parameters=parameters,
@@ -127,13 +124,27 @@ def best_template(
     )
 
 
+def _viewed(
+    image: npt.NDArray[np.floating], *, used: npt.NDArray[np.bool_], transform: Transform, offsets: Offsets
+) -> npt.NDArray[np.floating]:
+    """The numbers of an image that are correlated, one a used pixel."""
+    values = transform(image[used])
+    if offsets == "one":
+        return values
+    if offsets != "per-bin":
+        raise ValueError(f"offsets must be 'one' or 'per-bin', got {offsets!r}")
+    bins = np.nonzero(used)[0]
+    means = np.bincount(bins, values) / np.maximum(np.bincount(bins), 1)
+    return (values - means[bins]).astype(values.dtype)
+
+
 def cell_evidence(
     counts: npt.NDArray[np.floating],
     used: npt.NDArray[np.bool_],
     first: npt.NDArray[np.floating],
     second: npt.NDArray[np.floating],
     *,
-    transform: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]] = np.log1p,
+    transform: Transform = np.log1p,
 ) -> npt.NDArray[np.float64]:
     """Which cells of a measurement resemble one template more than another.
 
