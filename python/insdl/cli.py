@@ -111,7 +111,7 @@ def pcsmo(
             f"In the image: Ei = {cell['incident_energy']:g} meV, {low:.3g} to {high:.3g} meV holds "
             f"{cell['share_percent']:+.1f} % of the templates' evidence (+ for goodenough)."
         )
-    click.echo(f"In the networks: {agreement_sentence(result)}")
+    click.echo(agreement_sentence(result))
     click.echo(f"Report: {output / 'report.html'}")
 
 

@@ -35,9 +35,9 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A figure with its caption."""
+    """A PNG image (see `png`) with its caption."""
 
-    figure: Figure
+    image: bytes
     caption: str
 
 
@@ -69,7 +69,7 @@ def _part(part: Part) -> str:
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in part.head)
         rows = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in part.rows)
         return f"<table><tr>{head}</tr>{rows}</table>"
-    data = base64.b64encode(png(part.figure)).decode()
+    data = base64.b64encode(part.image).decode()
     caption = html.escape(part.caption)
     return (
         f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'

@@ -66,10 +66,10 @@ def write_report(
             label="per cent",
         ),
     }
-    for name, image in templates.items():
+    for name, template in templates.items():
         figures[f"template-{name}"] = plot.cell_sheet(
             frame,
-            np.log1p(image),
+            np.log1p(template),
             title=f"Best template of {name}: r = {result['template_correlation'][name]:.4f}",
             label="log(1 + counts)",
             measured=measurement.measured,
@@ -103,15 +103,16 @@ def write_report(
         },
         title="Training",
     )
-    for name, figure in figures.items():
-        (work / f"{name}.png").write_bytes(png(figure))
-    sections = _sections(result, figures)
+    images = {name: png(figure) for name, figure in figures.items()}
+    for name, image in images.items():
+        (work / f"{name}.png").write_bytes(image)
+    sections = _sections(result, images)
     (work / "report.html").write_text(
         render("PCSMO: which magnetic model?", verdict_sentence(result), sections), "utf-8"
     )
 
 
-def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
+def _sections(result: dict[str, Any], images: dict[str, bytes]) -> list[Section]:
     classes = result["classes"]
     probabilities = Table(
         ["network", *[f"P({c})" for c in classes], *[f"P({c}), mirrored" for c in classes], "held-out accuracy"],
@@ -160,7 +161,7 @@ def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
             "The measurement",
             [
                 f"Source: {result['measurement']['source']}.",
-                Picture(figures["measured"], "Every small map is one cell: an incident energy (row) and an energy slice "
+                Picture(images["measured"], "Every small map is one cell: an incident energy (row) and an energy slice "
                         "(column), over (Qh, Qk) in r.l.u. Grey: no detector."),
             ],
         ),
@@ -171,7 +172,7 @@ def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
                 "measurement or the held-out set.",
                 probabilities,
                 *result["caveats"],
-                Picture(figures["training"], "Loss on training and validation sets; the best epoch's weights were kept."),
+                Picture(images["training"], "Loss on training and validation sets; the best epoch's weights were kept."),
             ],
         ),
         Section(
@@ -180,8 +181,8 @@ def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
                 "Pearson correlation of log(1 + counts) with the simulated image that resembles the measurement most, "
                 "over parameters, widths, shifts and scale.",
                 templates,
-                Picture(figures["template-goodenough"], "Best Goodenough template."),
-                Picture(figures["template-dimer"], "Best dimer template."),
+                Picture(images["template-goodenough"], "Best Goodenough template."),
+                Picture(images["template-dimer"], "Best dimer template."),
             ],
         ),
         Section(
@@ -189,7 +190,7 @@ def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
             [
                 "Where the best Goodenough template is nearer to the measurement than the best dimer template: the "
                 "difference of their squared residuals in log(1 + counts), cell by cell. This needs no network.",
-                Picture(figures["evidence"], "Share of each cell in the evidence: + nearer to Goodenough, - nearer to dimer."),
+                Picture(images["evidence"], "Share of each cell in the evidence: + nearer to Goodenough, - nearer to dimer."),
                 evidence,
             ],
         ),
@@ -199,12 +200,12 @@ def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
                 "Grad-CAM at the first layer, whose feature maps still belong to one cell each, on logits. Red speaks for, "
                 "blue against, counted from no activation at all, so that a cell may speak against the model that it "
                 "decides for. " + agreement_sentence(result),
-                Picture(figures["grad-cam-goodenough-minus-dimer"], "Contrast goodenough - dimer; the twelve strongest "
+                Picture(images["grad-cam-goodenough-minus-dimer"], "Contrast goodenough - dimer; the twelve strongest "
                         "cells are framed."),
-                Picture(figures["cells"], "Signed share of each cell in the contrast, mean and spread over the networks."),
+                Picture(images["cells"], "Signed share of each cell in the contrast, mean and spread over the networks."),
                 cells,
-                Picture(figures["grad-cam-goodenough"], "What speaks for Goodenough."),
-                Picture(figures["grad-cam-dimer"], "What speaks for dimer."),
+                Picture(images["grad-cam-goodenough"], "What speaks for Goodenough."),
+                Picture(images["grad-cam-dimer"], "What speaks for dimer."),
             ],
         ),
         Section(

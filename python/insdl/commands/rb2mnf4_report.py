@@ -69,14 +69,15 @@ def write_report(
             limits=(-bound, bound),
             measured=np.asarray(measurement.measured.any(axis=0)),
         )
-    for name, figure in figures.items():
-        (work / f"{name}.png").write_bytes(png(figure))
+    images = {name: png(figure) for name, figure in figures.items()}
+    for name, image in images.items():
+        (work / f"{name}.png").write_bytes(image)
     (work / "report.html").write_text(
-        render("Rb2MnF4: exchange constants from a map", estimate_sentence(result), _sections(result, figures)), "utf-8"
+        render("Rb2MnF4: exchange constants from a map", estimate_sentence(result), _sections(result, images)), "utf-8"
     )
 
 
-def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
+def _sections(result: dict[str, Any], images: dict[str, bytes]) -> list[Section]:
     truth = result["truth"]
     template = result["template"]["parameters"]
     estimates = Table(
@@ -109,7 +110,7 @@ def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
         ],
     )
     return [
-        Section("The measurement", [f"Source: {result['measurement']['source']}.", Picture(figures["measured"], "Counts.")]),
+        Section("The measurement", [f"Source: {result['measurement']['source']}.", Picture(images["measured"], "Counts.")]),
         Section(
             "The estimate",
             [
@@ -120,10 +121,10 @@ def _sections(result: dict[str, Any], figures: dict[str, Any]) -> list[Section]:
                 "Agreement with the literature is no evidence where the prior is as narrow as the claim; the held-out test is.",
             ],
         ),
-        Section("How sure", [test, Picture(figures["held-out"], "Maps that nothing was chosen on."), Picture(
-            figures["training"], "Negative log-likelihood.")]),
+        Section("How sure", [test, Picture(images["held-out"], "Maps that nothing was chosen on."), Picture(
+            images["training"], "Negative log-likelihood.")]),
         Section("What a map cannot tell", [result["cannot_tell"]]),
-        Section("Because of what", [Picture(figures[f"grad-cam-{name}"], f"Where the network looks for {name}: red raises "
+        Section("Because of what", [Picture(images[f"grad-cam-{name}"], f"Where the network looks for {name}: red raises "
                 "the estimate, blue lowers it.") for name in PARAMETERS]),
         Section(
             "What made this",
