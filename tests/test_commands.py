@@ -14,7 +14,7 @@ from insdl.cli import main
 from insdl.commands import pcsmo
 from insdl.commands.pcsmo import PcsmoSettings, own_measurement, run
 from insdl.instrument.pcsmo import to_sheet
-from insdl.learn.train import load_checkpoint
+from insdl.learn.train import TrainingSettings, load_checkpoint
 from insdl.provenance import complete_folder
 
 SMALL = PcsmoSettings(
@@ -22,8 +22,7 @@ SMALL = PcsmoSettings(
     training_images=12,
     validation_images=6,
     test_images=6,
-    epochs=1,
-    samples_per_epoch=32,
+    training=TrainingSettings(epochs=1, samples_per_epoch=32),
     template_evaluations=2,
 )
 

@@ -23,6 +23,7 @@ from insdl.dataset.rb2mnf4 import (
 from insdl.instrument import ImageSimulator
 from insdl.instrument.frame import EnergyBlock, ImageFrame
 from insdl.instrument.rb2mnf4 import rb2mnf4_frame
+from insdl.learn.train import TrainingSettings
 from insdl.materials.rb2mnf4 import LITERATURE, rb2mnf4
 
 
@@ -116,7 +117,11 @@ def test_prior_is_not_centred_on_the_literature():
 def test_job_from_end_to_end(tmp_path):
     """A small run: every file, plain JSON, estimates inside the prior, a report without anything to load."""
     settings = Rb2mnf4Settings(
-        training_images=40, validation_images=16, test_images=16, epochs=1, samples_per_epoch=64, template_evaluations=5
+        training_images=40,
+        validation_images=16,
+        test_images=16,
+        training=TrainingSettings(epochs=1, samples_per_epoch=64),
+        template_evaluations=5,
     )
     result = run(None, tmp_path / "out", settings, progress=False)
     stored = json.loads((tmp_path / "out" / "result.json").read_text())

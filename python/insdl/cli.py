@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -49,6 +50,13 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _changed(settings: Any, *, epochs: int | None, **values: Any) -> Any:
+    """Settings of a job with the options that were given."""
+    if epochs is not None:
+        values["training"] = replace(settings.training, epochs=epochs)
+    return replace(settings, **{name: value for name, value in values.items() if value is not None})
+
+
 @main.command()
 @click.option("--measured", type=_FILE, help="Measured image, 240 x 400 (.npy). Without it insdl makes its own.")
 @click.option("--mask", type=_FILE, help="Detector mask, 240 x 400 (.mat or .npy), 1 where no detector looked. Default: "
@@ -88,14 +96,10 @@ def pcsmo(
             if measured is None
             else read_pcsmo(measured, mask=mask, orientation="measured" if orientation == "measured" else "published")
         )
-        changed = {"training_images": training_images, "epochs": epochs}
         settings = PcsmoSettings(
-            seeds=seeds,
-            seed=seed,
-            threads=threads,
-            truth="goodenough" if truth == "goodenough" else "dimer",
-            **{name: value for name, value in changed.items() if value is not None},
+            seeds=seeds, seed=seed, threads=threads, truth="goodenough" if truth == "goodenough" else "dimer"
         )
+        settings = _changed(settings, training_images=training_images, epochs=epochs)
         return run(measurement, output, settings, progress=not quiet)
 
     result = _guarded(job)
@@ -139,10 +143,8 @@ def rb2mnf4(
     def job() -> dict[str, Any]:
         from insdl.commands.rb2mnf4 import Rb2mnf4Settings, run
 
-        changed: dict[str, Any] = {"training_images": training_images, "epochs": epochs, "windows": windows or None}
-        settings = Rb2mnf4Settings(
-            seed=seed, threads=threads, **{name: value for name, value in changed.items() if value is not None}
-        )
+        settings = Rb2mnf4Settings(seed=seed, threads=threads)
+        settings = _changed(settings, training_images=training_images, epochs=epochs, windows=windows or None)
         return run(measured, output, settings, progress=not quiet)
 
     result = _guarded(job)

@@ -38,7 +38,7 @@ class PcsmoSettings:
     seeds : number of networks, each with its own initial weights and its own detection noise.
     seed : of everything random.
     training_images, validation_images, test_images : simulated images before detection; the three sets share no model.
-    epochs, samples_per_epoch, batch_size, learning_rate, patience : training, see `insdl.learn.train.TrainingSettings`.
+    training : of every network; its seed and threads are set by the run.
     template_evaluations : budget of the template fit for each model.
     threads : of simulation and training; None uses every processor.
     truth : which model the measurement of one's own is made with, where none is given.
@@ -49,17 +49,13 @@ class PcsmoSettings:
     training_images: int = 2000
     validation_images: int = 300
     test_images: int = 400
-    epochs: int = 8
-    samples_per_epoch: int = 2400
-    batch_size: int = 32
-    learning_rate: float = 5e-3
-    patience: int = 4
+    training: TrainingSettings = TrainingSettings(epochs=8, samples_per_epoch=2400, patience=4)
     template_evaluations: int = 150
     threads: int | None = None
     truth: Literal["goodenough", "dimer"] = "goodenough"
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "training_images", "validation_images", "test_images", "epochs", "template_evaluations"):
+        for name in ("seeds", "training_images", "validation_images", "test_images", "template_evaluations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.truth not in CLASSES:
@@ -181,15 +177,7 @@ def _one_network(
         network,
         sample=samples.sample,
         validation=validation.arrays(),
-        settings=TrainingSettings(
-            epochs=settings.epochs,
-            samples_per_epoch=settings.samples_per_epoch,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            patience=settings.patience,
-            seed=base,
-            threads=torch_threads(settings.threads),
-        ),
+        settings=replace(settings.training, seed=base, threads=torch_threads(settings.threads)),
         checkpoint=work / f"network-{seed}.pt",
         description={"job": "pcsmo", "settings": asdict(settings), "measurement": measurement.source},
         progress="bar" if progress else "silent",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +53,15 @@ class Rb2mnf4Settings:
     training_images: int = 6000
     validation_images: int = 600
     test_images: int = 1000
-    epochs: int = 12
-    samples_per_epoch: int = 4000
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    patience: int = 6
+    training: TrainingSettings = TrainingSettings(
+        epochs=12, samples_per_epoch=4000, batch_size=64, learning_rate=2e-3, patience=6
+    )
     template_evaluations: int = 400
     own_counts: float = 1e6
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("training_images", "validation_images", "test_images", "epochs", "template_evaluations"):
+        for name in ("training_images", "validation_images", "test_images", "template_evaluations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.windows or not all(0 <= low < high < INCIDENT_ENERGY for low, high in self.windows):
@@ -208,15 +206,7 @@ def _trained(
         network,
         sample=samples.sample,
         validation=validation.arrays(),
-        settings=TrainingSettings(
-            epochs=settings.epochs,
-            samples_per_epoch=settings.samples_per_epoch,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            patience=settings.patience,
-            seed=settings.seed,
-            threads=torch_threads(settings.threads),
-        ),
+        settings=replace(settings.training, seed=settings.seed, threads=torch_threads(settings.threads)),
         checkpoint=work / "network.pt",
         description={"job": "rb2mnf4", "settings": asdict(settings), "measurement": measurement.source},
         progress="bar" if progress else "silent",
