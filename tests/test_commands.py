@@ -13,6 +13,7 @@ from insdl import measured_data
 from insdl.cli import main
 from insdl.commands import pcsmo
 from insdl.commands.pcsmo import PcsmoSettings, own_measurement, run
+from insdl.commands.pcsmo_report import verdict_sentence
 from insdl.instrument.pcsmo import to_sheet
 from insdl.learn.train import TrainingSettings, load_checkpoint
 from insdl.provenance import complete_folder
@@ -49,6 +50,12 @@ def test_result_says_what_who_and_how_sure(small_run):
     assert stored["configuration"]["seeds"] == 2
     assert stored["versions"]["insdl"] != "not installed"
     assert "made by insdl: goodenough" in stored["measurement"]["source"]
+
+
+def test_verdict_of_untrained_networks_comes_with_a_warning(small_run):
+    result = {**small_run[0], "held_out_accuracy": 0.6}
+    assert "too few held-out images" in verdict_sentence(result)
+    assert "too few held-out images" not in verdict_sentence({**result, "held_out_accuracy": 0.97})
 
 
 def test_template_of_the_true_model_fits_better(small_run):

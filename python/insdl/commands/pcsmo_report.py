@@ -19,15 +19,24 @@ if TYPE_CHECKING:
     from insdl.commands.pcsmo import SeedAnswer
 
 
+ACCURACY_TO_BELIEVE = 0.95
+"""Held-out accuracy below which a verdict is given with a warning."""
+
+
 def verdict_sentence(result: dict[str, Any]) -> str:
     """The answer in one sentence, with what limits it."""
     name = result["verdict"]
     lowest = min(row[name] for row in result["probability"].values())
     agree = "agrees" if result["template_verdict"] == name else f"DISAGREES (it prefers {result['template_verdict']})"
+    doubt = (
+        f" The networks are right on too few held-out images (below {ACCURACY_TO_BELIEVE}) for this to be believed."
+        if result["held_out_accuracy"] < ACCURACY_TO_BELIEVE
+        else ""
+    )
     return (
         f"{name.capitalize()}: mean probability {result['mean_probability'][name]:.4f} over {len(result['probability'])} "
         f"networks (lowest {lowest:.4f}; {result['seeds_for_verdict']} of {len(result['probability'])} networks), "
-        f"held-out accuracy {result['held_out_accuracy']:.3f}. The template baseline {agree}."
+        f"held-out accuracy {result['held_out_accuracy']:.3f}. The template baseline {agree}.{doubt}"
     )
 
 
