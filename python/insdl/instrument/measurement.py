@@ -112,7 +112,11 @@ def read_pcsmo(
         measured = read_detector_mask(mask_file)
         how = f"mask {mask_file.name}"
     else:
-        measured = ~_empty_surroundings(~(np.nan_to_num(image) > 0)) & ~np.isnan(image)
+        lit = np.nan_to_num(image) > 0
+        in_empty_block = grown(
+            ~grown(lit)
+        )  # dark pixels of 3 x 3 blocks that are dark throughout; beyond the edge is dark
+        measured = ~in_empty_block & ~np.isnan(image)
         how = "mask taken from the zeros of the image"
     if not measured.any():
         raise ValueError(f"the mask leaves no pixel of {file} measured")
@@ -129,16 +133,6 @@ def read_detector_mask(path: str | os.PathLike[str]) -> npt.NDArray[np.bool_]:
     if wrong.size:
         raise ValueError(f"a detector mask must hold zeros and ones only, got {wrong[0]}")
     return from_sheet(values[..., ::-1, :], orientation="published") < 0.5
-
-
-def _empty_surroundings(empty: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Pixels of the 3 x 3 blocks that are empty throughout (a morphological opening; beyond the edge counts as empty)."""
-    n = empty.shape[-1]
-    shifts = [(i, j) for i in range(3) for j in range(3)]
-    padded = np.pad(empty, ((0, 0), (1, 1), (1, 1)), constant_values=True)
-    core = np.logical_and.reduce([padded[:, i : i + n, j : j + n] for i, j in shifts])
-    padded = np.pad(core, ((0, 0), (1, 1), (1, 1)), constant_values=False)
-    return np.asarray(np.logical_or.reduce([padded[:, i : i + n, j : j + n] for i, j in shifts]) & empty)
 
 
 def grown(not_measured: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
