@@ -196,11 +196,11 @@ inline void sin_cos_turns(double t, double& sine, double& cosine) {
 // One mode seen in many blocks: the third component of Q, and the intensity there, one entry a sighting.
 struct Intensities {
     void resize(std::size_t n) {
-        for (auto* row : {&qz, &turns, &sine, &cosine, &value}) row->resize(n);
+        for (auto* row : {&qz, &sine, &cosine, &value}) row->resize(n);
         for (auto& row : re) row.resize(n);
         for (auto& row : im) row.resize(n);
     }
-    std::vector<double> qz, turns, sine, cosine, value;
+    std::vector<double> qz, sine, cosine, value;
     std::vector<double> re[3], im[3];
 };
 
