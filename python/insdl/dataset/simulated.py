@@ -37,7 +37,7 @@ class SimulatedSet:
 
     Attributes
     ----------
-    images : (n, n_bins, n_h, n_k) float16 or float32, in units of ``unit`` counts as in `simulate_set`.
+    images : (n, n_bins, n_h, n_k) float16 or float32, multiplied by the ``scale`` of `simulate_set`.
     labels : (n,) int64. Which family.
     families : names, in the order of the labels.
     parameters : n dictionaries, meV. What each image was made with.

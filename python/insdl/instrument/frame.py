@@ -99,12 +99,17 @@ class ImageFrame:
         step = pixels[1] - pixels[0]
         return np.concatenate([pixels - step / 2, pixels[-1:] + step / 2])
 
-    def label(self, number: int) -> str:
-        """What bin ``number`` is, in words for a plot or a report."""
+    def bin_at(self, number: int) -> tuple[float, float, float]:
+        """Incident energy, lower and upper energy transfer of bin ``number``, meV."""
         for block in self.blocks:
             bins = np.asarray(block.bins)
             if number < len(bins):
                 low, high = bins[number]
-                return f"Ei = {block.incident_energy:g} meV, {low:.3g} to {high:.3g} meV"
+                return block.incident_energy, float(low), float(high)
             number -= len(bins)
         raise IndexError(f"the frame has {len(self.bins)} bins")
+
+    def label(self, number: int) -> str:
+        """What bin ``number`` is, in words for a plot or a report."""
+        incident_energy, low, high = self.bin_at(number)
+        return f"Ei = {incident_energy:g} meV, {low:.3g} to {high:.3g} meV"
