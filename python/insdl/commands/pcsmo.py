@@ -27,6 +27,7 @@ from insdl.materials.pcsmo import LITERATURE, dimer, goodenough
 from insdl.provenance import complete_folder, versions, write_json
 
 _Image = npt.NDArray[np.float64]
+_Samples = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,9 @@ def own_measurement(settings: PcsmoSettings) -> Measurement:
     return Measurement(counts, measured, source, "none")
 
 
-def answer(
-    seed: int, network: CellClassifier, training: TrainingResult, test: DetectedSamples, measurement: Measurement
-) -> SeedAnswer:
+def answer(network: CellClassifier, training: TrainingResult, test: _Samples, measurement: Measurement) -> SeedAnswer:
     """What one trained network says about the held-out set and about the measurement."""
-    images, labels = test.arrays()
+    images, labels = test
     accuracy = float((predict(network, images).argmax(axis=1) == labels).mean())
     view = network_input(measurement.image, measurement.measured)[None]
     grid = layer_grid(network, layer="cells", image_shape=network.config.image_shape)
@@ -144,10 +143,14 @@ def run(
                 name: simulated(getattr(settings, f"{name}_images"), name)
                 for name in ("training", "validation", "test")
             }
+        held_out = {
+            name: DetectedSamples(sets[name], measurement.measured, settings.seed, name, order="once").arrays()
+            for name in ("validation", "test")
+        }
         answers = []
         for seed in range(settings.seeds):
             with watch(f"network {seed + 1} of {settings.seeds}"):
-                answers.append(_one_network(seed, sets, measurement, work, settings, progress))
+                answers.append(_one_network(seed, sets["training"], held_out, measurement, work, settings, progress))
         with watch("templates"):
             fits = {f.name: _fit(f, sets["training"], measurement, settings) for f in rivals}
             templates = {f.name: template_image(f, fits[f.name]) for f in rivals}
@@ -162,27 +165,26 @@ def run(
 
 def _one_network(
     seed: int,
-    sets: dict[str, SimulatedSet],
+    simulated: SimulatedSet,
+    held_out: dict[str, _Samples],
     measurement: Measurement,
     work: Path,
     settings: PcsmoSettings,
     progress: bool,
 ) -> SeedAnswer:
     base = settings.seed * 1_000_003 + seed
-    samples = DetectedSamples(sets["training"], measurement.measured, base, "training")
-    validation = DetectedSamples(sets["validation"], measurement.measured, settings.seed, "validation", order="once")
-    test = DetectedSamples(sets["test"], measurement.measured, settings.seed, "test", order="once")
+    samples = DetectedSamples(simulated, measurement.measured, base, "training")
     network = CellClassifier(cells=len(measurement.image), classes=CLASSES, seed=base)
     training = train(
         network,
         sample=samples.sample,
-        validation=validation.arrays(),
+        validation=held_out["validation"],
         settings=replace(settings.training, seed=base, threads=torch_threads(settings.threads)),
         checkpoint=work / f"network-{seed}.pt",
         description={"job": "pcsmo", "settings": asdict(settings), "measurement": measurement.source},
         progress="bar" if progress else "silent",
     )
-    return answer(seed, network, training, test, measurement)
+    return answer(network, training, held_out["test"], measurement)
 
 
 def _fit(family: Family, training: SimulatedSet, measurement: Measurement, settings: PcsmoSettings) -> TemplateFit:
@@ -267,9 +269,8 @@ def importance(answers: list[SeedAnswer], name: str = "goodenough - dimer") -> t
 
 
 def _cell(number: int) -> dict[str, Any]:
-    block = pcsmo_frame().blocks[number // 10]
-    low, high = np.asarray(block.bins)[number % 10]
-    return {"incident_energy": block.incident_energy, "energy": [float(low), float(high)]}
+    incident_energy, low, high = pcsmo_frame().bin_at(number)
+    return {"incident_energy": incident_energy, "energy": [low, high]}
 
 
 def share(values: _Image) -> _Image:

@@ -39,6 +39,7 @@ from insdl.materials.rb2mnf4 import rb2mnf4 as rb2mnf4_model
 from insdl.provenance import complete_folder, versions, write_json
 
 _Array = npt.NDArray[np.float64]
+_Samples = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,14 @@ def run(
     with complete_folder(folder) as work:
         with watch("simulation"):
             sets = {name: _simulated(rival, name, settings, progress) for name in ("training", "validation", "test")}
+        samples = {
+            name: CountedSamples(sets[name], measurement.measured, settings.seed, name, order="once").arrays()
+            for name in ("validation", "test")
+        }
         with watch("network"):
-            network, training = _trained(sets, measurement, work, settings, progress)
+            network, training = _trained(sets["training"], samples["validation"], measurement, work, settings, progress)
         with watch("held-out test"):
-            held_out, factor = _held_out(network, sets, measurement.measured, settings)
+            held_out, factor = _held_out(network, samples)
         centre, spread = prior_centre_and_spread()
         view = network_input(measurement.image, measurement.measured)[None]
         mean, sigma = predict(network, view)
@@ -196,16 +201,20 @@ def _simulated(rival: Family, name: str, settings: Rb2mnf4Settings, progress: bo
 
 
 def _trained(
-    sets: dict[str, SimulatedSet], measurement: Measurement, work: Path, settings: Rb2mnf4Settings, progress: bool
+    simulated: SimulatedSet,
+    validation: _Samples,
+    measurement: Measurement,
+    work: Path,
+    settings: Rb2mnf4Settings,
+    progress: bool,
 ) -> tuple[MapRegressor, TrainingResult]:
-    samples = CountedSamples(sets["training"], measurement.measured, settings.seed, "training")
-    validation = CountedSamples(sets["validation"], measurement.measured, settings.seed, "validation", order="once")
+    samples = CountedSamples(simulated, measurement.measured, settings.seed, "training")
     network = MapRegressor(len(measurement.image) + 1, parameters=PARAMETERS, pixels=PIXELS, seed=settings.seed)
     network.standardise_pixels(samples.arrays(400)[0])
     training = train(
         network,
         sample=samples.sample,
-        validation=validation.arrays(),
+        validation=validation,
         settings=replace(settings.training, seed=settings.seed, threads=torch_threads(settings.threads)),
         checkpoint=work / "network.pt",
         description={"job": "rb2mnf4", "settings": asdict(settings), "measurement": measurement.source},
@@ -214,14 +223,12 @@ def _trained(
     return network, training
 
 
-def _held_out(
-    network: MapRegressor, sets: dict[str, SimulatedSet], measured: npt.NDArray[np.bool_], settings: Rb2mnf4Settings
-) -> tuple[HeldOut, _Array]:
+def _held_out(network: MapRegressor, samples: dict[str, _Samples]) -> tuple[HeldOut, _Array]:
     """The held-out test; error bars are scaled by the rms z-score of the *validation* set, per parameter."""
     centre, spread = prior_centre_and_spread()
 
     def look(name: str) -> tuple[_Array, _Array, _Array]:
-        images, targets = CountedSamples(sets[name], measured, settings.seed, name, order="once").arrays()
+        images, targets = samples[name]
         mean, sigma = predict(network, images)
         return targets * spread + centre, mean * spread + centre, sigma * spread
 
