@@ -45,6 +45,8 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--quiet", is_flag=True, help="No progress on the error stream."),
         click.option("--threads", type=click.IntRange(1), help="Threads; all processors by default."),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random."),
+        click.option("--epochs", type=click.IntRange(1), help="Epochs of training."),
+        click.option("--training-images", type=click.IntRange(2), help="Simulated images to train on."),
     ):
         command = option(command)
     return command
@@ -66,8 +68,6 @@ def _changed(settings: Any, *, epochs: int | None, **values: Any) -> Any:
 @click.option("--truth", type=click.Choice(["goodenough", "dimer"]), default="goodenough", show_default=True,
               help="Model of the measurement that insdl makes.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Number of networks.")
-@click.option("--training-images", type=click.IntRange(2), help="Simulated images to train on.")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs of training.")
 @click.option("--output", type=_FOLDER, default=Path("insdl-pcsmo"), show_default=True, help="Folder for the result.")
 @_common
 def pcsmo(
@@ -124,8 +124,6 @@ def pcsmo(
               "measured. Without it insdl makes its own.")  # fmt: skip
 @click.option("--window", "windows", type=(float, float), multiple=True, help="An energy window, meV; once for each. "
               "Default: 1 3, 3 4.5, 4.5 6, 6 8.")  # fmt: skip
-@click.option("--training-images", type=click.IntRange(2), help="Simulated maps to train on.")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs of training.")
 @click.option("--output", type=_FOLDER, default=Path("insdl-rb2mnf4"), show_default=True, help="Folder for the result.")
 @_common
 def rb2mnf4(
