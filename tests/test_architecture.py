@@ -17,7 +17,7 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 
 # From left to right: a room may import its own and those before it, never those behind it.
 ORDER = (
-    ("units", "errors", "crystal", "form_factor", "provenance", "measured_data"),
+    ("units", "errors", "instruction_set", "crystal", "folding", "form_factor", "provenance", "measured_data"),
     ("model",),
     ("model_file", "spinwave", "ground_state"),
     ("materials",),

@@ -23,7 +23,7 @@ def form(request: pytest.FixtureRequest) -> str:
 
 
 def modes(case: dict[str, Any], q: npt.ArrayLike, form: str = "auto") -> Any:
-    result = insdl.SpinModel.from_dict(case).modes(np.asarray(q, float), form=form)
+    result = insdl.SpinModel.from_dict(case).modes(np.asarray(q, float), output="amplitude", form=form)
     assert result.stable
     return result
 
@@ -184,17 +184,17 @@ def test_spins_align_against_b_of_the_dictionary() -> None:
     down = insdl.SpinModel.from_dict({**up, "directions": [[0.0, 0.0, -1.0]]})
     assert down.classical_energy() == pytest.approx(-0.6, abs=1e-12)
     with pytest.raises(insdl.UnstableModelError):
-        down.modes(np.zeros((1, 3)))
+        down.modes(np.zeros((1, 3)), output="amplitude")
 
 
 def test_spins_align_with_a_field_in_tesla() -> None:
     """-mu_B B.g.S with g = 2: in 5 T along the spin a magnon costs 2 mu_B B; against the spin the state is unstable."""
     free = insdl.SpinModel.from_dict(magnet(bonds=[], directions=[UP]))
-    energy = free.with_field((0.0, 0.0, 5.0)).modes(np.zeros((1, 3))).energy
+    energy = free.with_field((0.0, 0.0, 5.0)).modes(np.zeros((1, 3)), output="amplitude").energy
     close(energy, [[2 * 0.05788381806 * 5]], 1e-12)
     assert free.with_field((0.0, 0.0, 5.0)).classical_energy() < 0
     with pytest.raises(insdl.UnstableModelError):
-        free.with_field((0.0, 0.0, -5.0)).modes(np.zeros((1, 3)))
+        free.with_field((0.0, 0.0, -5.0)).modes(np.zeros((1, 3)), output="amplitude")
 
 
 def test_g_for_intensity() -> None:
@@ -227,7 +227,10 @@ def test_form_factor_multiplies_the_amplitude() -> None:
     model = insdl.SpinModel.from_dict({**case, "ions": ["Ni2+"] * 4})
     length = 2 * np.pi * np.linalg.norm(q @ np.linalg.inv(np.array(case["lattice_for_q"])).T, axis=1)
     factor = form_factor("Ni2+", length)[:, None] ** 2
-    close(model.modes(q, form_factor="ion").intensity, factor * model.modes(q).intensity)
+    close(
+        model.modes(q, output="amplitude", form_factor="ion").intensity,
+        factor * model.modes(q, output="amplitude").intensity,
+    )
 
 
 def test_torque_of_a_spin_across_its_field() -> None:
@@ -247,7 +250,7 @@ def test_dipolar_chain(form: str) -> None:
     model = insdl.SpinModel.from_dict(magnet(lattice=np.diag([8.0, 8.0, 1.0]), bonds=bonds, directions=[UP]))
     rest = 1 / (2 * last**2) - 1 / (2 * last**3) + 1 / (4 * last**4)
     close(model.classical_energy() - rest / (2 * np.pi), -0.1913132980, 1e-10)
-    energy = model.modes(np.array([(0.0, 0.0, 0.5)]), form=form).energy
+    energy = model.modes(np.array([(0.0, 0.0, 0.5)]), output="amplitude", form=form).energy
     close(energy + rest / np.pi, 0.2391416225, 2e-10)
 
 

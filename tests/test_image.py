@@ -70,7 +70,7 @@ def spectrum(
     ions = [str(site.ion) for site in model.sites]
     result = np.zeros((len(q), len(frame.bins)))
     for n, (h, k) in enumerate(q):
-        energies = model.modes([[h, k, 0.0]], **values).energy[0]
+        energies = model.modes([[h, k, 0.0]], output="amplitude", **values).energy[0]
         seen, places, first = [], [], 0
         for block in frame.blocks:
             for m, energy in enumerate(energies):
@@ -84,7 +84,7 @@ def spectrum(
                 seen.append((block, first, m, energy))
                 places.append([h, k, height])
             first += len(np.asarray(block.bins))
-        there = model.modes(np.reshape(places, (-1, 3)), **values)
+        there = model.modes(np.reshape(places, (-1, 3)), output="amplitude", **values)
         lengths = np.linalg.norm(np.reshape(places, (-1, 3)) * (a_star, b_star, c_star), axis=1)
         factors = np.mean([form_factor(ion, lengths) for ion in ions], axis=0) ** 2
         for (block, first, m, energy), found, strengths, factor in zip(
@@ -259,7 +259,7 @@ def test_energy_bins_keep_the_weight() -> None:
             for j, k in enumerate(pixels):
                 length = np.linalg.norm([h * a_star, k * b_star, 0.7 * c_star])
                 factor = np.mean([form_factor(ion, length) for ion in ("Mn2+", "Fe3+")]) ** 2
-                expected = factor * model.modes([[h, k, 0.7]], **SQUARE).intensity.sum()
+                expected = factor * model.modes([[h, k, 0.7]], output="amplitude", **SQUARE).intensity.sum()
                 assert total[i, j] == pytest.approx(expected, rel=1e-5)  # 7e-6 of a Gaussian lies beyond its cut
 
 
@@ -464,7 +464,7 @@ def test_unstable_image_names_the_q() -> None:
         simulator.simulate(Ja=3.0, Jb=-0.4, Jd=-0.7)
     assert np.isfinite(caught.value.q_rlu).all()
     with pytest.raises(insdl.UnstableModelError):
-        square().modes([caught.value.q_rlu], Ja=3.0, Jb=-0.4, Jd=-0.7)
+        square().modes([caught.value.q_rlu], output="amplitude", Ja=3.0, Jb=-0.4, Jd=-0.7)
 
 
 def test_too_narrow_margins_are_refused() -> None:

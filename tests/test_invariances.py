@@ -30,7 +30,7 @@ def form(request: pytest.FixtureRequest) -> str:
 
 
 def modes(case: dict[str, Any], q: npt.ArrayLike, form: str = "auto", threads: int | None = None) -> Any:
-    return insdl.SpinModel.from_dict(case).modes(np.asarray(q, float), form=form, threads=threads)
+    return insdl.SpinModel.from_dict(case).modes(np.asarray(q, float), output="amplitude", form=form, threads=threads)
 
 
 def points(n: int = 12, seed: int = 5) -> npt.NDArray[np.float64]:
@@ -176,7 +176,7 @@ def test_random_magnets_agree_with_oracle(seed: int, sites: int, bonds: int, rea
         assert model.classical_energy() == pytest.approx(oracle.classical_energy(case), abs=1e-11)
         assert np.abs(model.torque()).max() < 1e-11
         for choice in ("auto", "full"):
-            result = model.modes(q, form=choice)
+            result = model.modes(q, output="amplitude", form=choice)
             np.testing.assert_allclose(result.energy, wanted.energy, rtol=1e-9, atol=0)
             oracle.assert_same_modes(result, wanted, **SAME)
             np.testing.assert_allclose(
@@ -211,10 +211,10 @@ import insdl
 
 model = insdl.SpinModel.from_dict(magnets.reference("A24"))
 q = np.random.default_rng(0).uniform(-1, 1, (400, 3))
-before = model.modes(q, threads=2)
+before = model.modes(q, output="amplitude", threads=2)
 child = os.fork()
 if child == 0:
-    after = model.modes(q, threads=2)
+    after = model.modes(q, output="amplitude", threads=2)
     os._exit(0 if np.array_equal(after.energy, before.energy) and np.array_equal(after.sab, before.sab) else 3)
 for _ in range(300):
     done, status = os.waitpid(child, os.WNOHANG)

@@ -45,7 +45,7 @@ def test_bond_counts_per_magnetic_cell(model: insdl.SpinModel, counts: dict[str,
 
 def test_goodenough_energies() -> None:
     """At (39.6/49, 0, 0) of the magnetic cell; the stored digits end at 1e-6 meV."""
-    result = goodenough().modes([[0.5 * 39.6 / 49, 0, 0]], **GOODENOUGH)
+    result = goodenough().modes([[0.5 * 39.6 / 49, 0, 0]], output="amplitude", **GOODENOUGH)
     np.testing.assert_allclose(result.energy[0], GOODENOUGH_AT_Q, rtol=0, atol=1e-6)
     assert goodenough().classical_energy(**GOODENOUGH) == pytest.approx(-649.495, abs=1e-9)
 
@@ -59,7 +59,7 @@ def test_stable_in_equilibrium_and_as_the_oracle_says(model: insdl.SpinModel, va
     """Over the zone, Goldstone points and zone boundaries included."""
     corners = np.stack(np.meshgrid(*[np.linspace(0, 1, 9)] * 2, [0.0], indexing="ij"), axis=-1).reshape(-1, 3)
     q = np.concatenate([points(300), corners])
-    result = model.modes(q, **values)
+    result = model.modes(q, output="amplitude", **values)
     assert result.stable
     assert np.isfinite(result.energy).all()
     assert np.linalg.norm(model.torque(**values), axis=1).max() < 1e-12
@@ -76,18 +76,22 @@ def test_pcsmo_energies_repeat(model: insdl.SpinModel, values: dict[str, float])
     assert model.core.is_layered
     assert model.core.is_split
     q = points(60)
-    energy = model.modes(q, **values).energy
+    energy = model.modes(q, output="amplitude", **values).energy
     for step in ((0, 0, 0.37), (0.5, 0, 0), (0, -0.5, 0), (0.5, 1.0, -2.2)):
-        np.testing.assert_allclose(model.modes(q + step, **values).energy, energy, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(
+            model.modes(q + step, output="amplitude", **values).energy, energy, rtol=0, atol=1e-7
+        )
     for mirror in ((-1, 1, 1), (1, -1, 1)):
-        np.testing.assert_allclose(model.modes(q * mirror, **values).energy, energy, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(
+            model.modes(q * mirror, output="amplitude", **values).energy, energy, rtol=0, atol=1e-7
+        )
 
 
 def test_bilayer_intensity_is_analytic_in_l() -> None:
     """S^ab of every mode is A + B cos + C sin of 2 pi 0.2 L: the layers lie 0.2 c apart."""
     height = np.arange(7) * 0.63
     q = np.column_stack([np.full(7, 0.13), np.full(7, 0.41), height])
-    trace = np.einsum("qmaa->qm", goodenough().modes(q, **GOODENOUGH).sab).real
+    trace = np.einsum("qmaa->qm", goodenough().modes(q, output="amplitude", **GOODENOUGH).sab).real
     waves = np.stack([np.ones(7), np.cos(0.4 * np.pi * height), np.sin(0.4 * np.pi * height)], axis=1)
     fit = waves @ np.linalg.lstsq(waves, trace, rcond=None)[0]
     np.testing.assert_allclose(fit, trace, rtol=0, atol=1e-9)
@@ -96,8 +100,8 @@ def test_bilayer_intensity_is_analytic_in_l() -> None:
 def test_dimer_without_dimerisation_is_goodenough_without_second_neighbours() -> None:
     common = {"Jperp": 0.9, "D": 0.07}
     q = points(60)
-    first = dimer().modes(q, JFS=-11.0, JFW=-11.0, JA1=1.5, JA2=1.5, **common)
-    second = goodenough().modes(q, JF1=-11.0, JA=1.5, JF2=0.0, JF3=0.0, **common)
+    first = dimer().modes(q, output="amplitude", JFS=-11.0, JFW=-11.0, JA1=1.5, JA2=1.5, **common)
+    second = goodenough().modes(q, output="amplitude", JF1=-11.0, JA=1.5, JF2=0.0, JF3=0.0, **common)
     np.testing.assert_allclose(first.energy, second.energy, rtol=0, atol=1e-10)
     oracle.assert_same_modes(first, second, energy_tolerance=1e-10, weight_tolerance=1e-8)
 
@@ -135,7 +139,7 @@ def test_published_zener_polarons_feel_a_torque() -> None:
     lowest = np.linalg.eigvalsh(oracle.quadratic_form(chains.to_dict(), worst, **ZENER))[0, 0]
     assert lowest == pytest.approx(-0.0396563, abs=1e-6)
     with pytest.raises(insdl.UnstableModelError) as caught:
-        chains.modes(worst, **ZENER)
+        chains.modes(worst, output="amplitude", **ZENER)
     assert caught.value.lowest_eigenvalue == pytest.approx(lowest, abs=1e-9)
 
 
@@ -156,9 +160,9 @@ def test_zener_polarons_are_stable_within_the_rounding_of_the_published_exchange
     q = zone.reshape(-1, 3)
     locked = 0.165 * np.cos(np.arctan(0.165 / 2.4))  # 0.16461: the pitch is exactly 90 degrees a chain
     assert locked == pytest.approx(0.165, abs=5e-4)
-    assert zener_polaron().modes(q, **{**ZENER, "JA": locked}).stable
+    assert zener_polaron().modes(q, output="amplitude", **{**ZENER, "JA": locked}).stable
     with pytest.raises(insdl.UnstableModelError) as caught:
-        zener_polaron().modes(q, **ZENER)
+        zener_polaron().modes(q, output="amplitude", **ZENER)
     assert -1e-4 < caught.value.lowest_eigenvalue < 0
 
 
@@ -169,13 +173,13 @@ def test_rb2mnf4_closed_form() -> None:
     for j1, j2, d in ((0.657, 0.006, -0.00547), (0.8, -0.05, -0.1)):
         a = 4 * s * (j1 - j2 * (1 - np.cos(x) * np.cos(y))) - 2 * s * d
         b = 2 * s * j1 * (np.cos(x) + np.cos(y))
-        energy = rb2mnf4().modes(q, J1=j1, J2=j2, D=d).energy
+        energy = rb2mnf4().modes(q, output="amplitude", J1=j1, J2=j2, D=d).energy
         np.testing.assert_allclose(energy, np.sqrt(a**2 - b**2)[:, None].repeat(2, 1), rtol=0, atol=1e-9)
 
 
 def test_rb2mnf4_gap() -> None:
     """0.600 meV at the zone centres of the magnetic cell; two-dimensional."""
-    energy = rb2mnf4().modes([[0, 0, 0], [0.5, 0.5, 0.3]], **RB2MNF4).energy
+    energy = rb2mnf4().modes([[0, 0, 0], [0.5, 0.5, 0.3]], output="amplitude", **RB2MNF4).energy
     np.testing.assert_allclose(energy, 0.600, rtol=0, atol=5e-4)
     assert rb2mnf4().core.is_layered
     assert rb2mnf4().n_chemical_cells == 2

@@ -126,13 +126,13 @@ BAD_Q: dict[str, tuple[Any, str]] = {
 def test_bad_q_is_refused(name: str) -> None:
     q, sentence = BAD_Q[name]
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        chain().modes(q, J=-1.0)
+        chain().modes(q, output="amplitude", J=-1.0)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2", 1025, 10**12])
 def test_bad_threads_are_refused(threads: Any) -> None:
     with pytest.raises(ValueError, match="threads must be a whole number from 1 to 1024, or None, got"):
-        chain().modes(ORIGIN, threads=threads, J=-1.0)
+        chain().modes(ORIGIN, output="amplitude", threads=threads, J=-1.0)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_bad_threads_are_refused(threads: Any) -> None:
 )
 def test_wrong_parameter_names_are_type_errors(values: dict[str, float], sentence: str) -> None:
     model = chain()
-    for call in (lambda: model.modes(ORIGIN, **values), lambda: model.classical_energy(**values)):
+    for call in (lambda: model.modes(ORIGIN, output="amplitude", **values), lambda: model.classical_energy(**values)):
         with pytest.raises(TypeError, match=sentence):
             call()
     with pytest.raises(TypeError, match=sentence):
@@ -155,7 +155,7 @@ def test_wrong_parameter_names_are_type_errors(values: dict[str, float], sentenc
 @pytest.mark.parametrize("value", ["-1", [-1.0], np.nan, np.inf, 1j, None, True])
 def test_wrong_parameter_values_are_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="parameter J must"):
-        chain().modes(ORIGIN, J=value)
+        chain().modes(ORIGIN, output="amplitude", J=value)
 
 
 @pytest.mark.parametrize(
@@ -171,19 +171,19 @@ def test_wrong_parameter_values_are_refused(value: Any) -> None:
 )
 def test_wrong_arrays_of_parameters_are_refused(sets: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        chain().modes(ORIGIN, parameters=sets)
+        chain().modes(ORIGIN, output="amplitude", parameters=sets)
 
 
 def test_choices_are_checked() -> None:
     model = chain()
     with pytest.raises(ValueError, match="form must be 'auto' or 'full', got 'half'"):
-        model.modes(ORIGIN, form="half", J=-1.0)  # type: ignore[arg-type]
+        model.modes(ORIGIN, output="amplitude", form="half", J=-1.0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="form_factor must be 'none' or 'ion', got 'Mn'"):
-        model.modes(ORIGIN, form_factor="Mn", J=-1.0)  # type: ignore[arg-type]
+        model.modes(ORIGIN, output="amplitude", form_factor="Mn", J=-1.0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="not both"):
-        model.modes(ORIGIN, parameters=[[-1.0]], J=-1.0)
+        model.modes(ORIGIN, output="amplitude", parameters=[[-1.0]], J=-1.0)
     with pytest.raises(ValueError, match="needs the ion of every site; site 0 has none"):
-        chain(sites=[site()]).modes(ORIGIN, form_factor="ion", J=-1.0)
+        chain(sites=[site()]).modes(ORIGIN, output="amplitude", form_factor="ion", J=-1.0)
     with pytest.raises(ValueError, match="must have shape"):
         model.with_field((0, 1))
     with pytest.raises(ValueError, match=r"directions must have shape \(1, 3\)"):
@@ -199,19 +199,19 @@ def test_numbers_of_numpy_are_numbers(number: Any) -> None:
         n_chemical_cells=np.int64(1),
     )
     assert model.sites[0].spin == 2.0
-    assert model.modes([[0.5, 0, 0]], J=np.int64(-1)).energy[0, 0] == pytest.approx(8.0, abs=1e-12)
+    assert model.modes([[0.5, 0, 0]], output="amplitude", J=np.int64(-1)).energy[0, 0] == pytest.approx(8.0, abs=1e-12)
 
 
 def test_inputs_may_be_large_but_not_absurd() -> None:
     far = chain(bonds=[Bond(0, 0, (10**6, 0, 0), parameter="J")])
-    assert far.modes([[0.5e-6, 0, 0]], J=-1.0).energy[0, 0] == pytest.approx(4.0, abs=1e-6)
+    assert far.modes([[0.5e-6, 0, 0]], output="amplitude", J=-1.0).energy[0, 0] == pytest.approx(4.0, abs=1e-6)
 
 
 def test_no_momentum_and_no_sets() -> None:
     """Nothing in, nothing out, in the right shapes."""
     model = chain()
-    assert model.modes(np.empty((0, 3)), J=-1.0).sab.shape == (0, 1, 3, 3)
-    none = model.modes(np.zeros((4, 3)), parameters=np.empty((0, 1)))
+    assert model.modes(np.empty((0, 3)), output="amplitude", J=-1.0).sab.shape == (0, 1, 3, 3)
+    none = model.modes(np.zeros((4, 3)), output="amplitude", parameters=np.empty((0, 1)))
     assert none.energy.shape == (0, 4, 1)
     assert np.shape(none.stable) == (0,)
 
@@ -220,9 +220,9 @@ def test_model_does_not_change_with_its_inputs() -> None:
     """Arrays are copied, and those kept cannot be written."""
     lattice, direction, exchange = CELL.copy(), np.array([0.0, 0.0, 2.0]), -np.eye(3)
     model = SpinModel(lattice, lattice, [site(direction=direction)], [Bond(0, 0, (1, 0, 0), exchange)])
-    before = model.modes([[0.3, 0, 0]]).energy
+    before = model.modes([[0.3, 0, 0]], output="amplitude").energy
     lattice[:], direction[:], exchange[:] = 0.0, 0.0, 0.0
-    np.testing.assert_array_equal(model.modes([[0.3, 0, 0]]).energy, before)
+    np.testing.assert_array_equal(model.modes([[0.3, 0, 0]], output="amplitude").energy, before)
     with pytest.raises(ValueError, match="read-only"):
         np.asarray(model.lattice)[0, 0] = 1.0
     with pytest.raises(AttributeError):
@@ -231,18 +231,20 @@ def test_model_does_not_change_with_its_inputs() -> None:
 
 def test_pickle_and_copy() -> None:
     model = chain(name="chain", zeeman=[Zeeman(0, (0, 0, -0.3))])
-    want = model.modes([[0.2, 0, 0]], J=-1.0).energy
+    want = model.modes([[0.2, 0, 0]], output="amplitude", J=-1.0).energy
     for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         assert again.name == "chain"
-        np.testing.assert_array_equal(again.modes([[0.2, 0, 0]], J=-1.0).energy, want)
+        np.testing.assert_array_equal(again.modes([[0.2, 0, 0]], output="amplitude", J=-1.0).energy, want)
 
 
 def test_field_aligns_spins() -> None:
     """A field along the spins opens a gap g mu_B B; against them it is unstable."""
     gap = 2.0 * MU_B * 5.0
-    assert chain().with_field((0, 0, 5.0)).modes(ORIGIN, J=-1.0).energy[0, 0] == pytest.approx(gap, abs=1e-12)
+    assert chain().with_field((0, 0, 5.0)).modes(ORIGIN, output="amplitude", J=-1.0).energy[0, 0] == pytest.approx(
+        gap, abs=1e-12
+    )
     with pytest.raises(insdl.UnstableModelError):
-        chain().with_field((0, 0, -5.0)).modes(ORIGIN, J=-1.0)
+        chain().with_field((0, 0, -5.0)).modes(ORIGIN, output="amplitude", J=-1.0)
 
 
 def test_relax_finds_the_field() -> None:

@@ -41,7 +41,7 @@ def test_reference_magnets_there_and_back(name: str) -> None:
     again = insdl.SpinModel.from_dict(written)
     assert again.to_dict() == written
     q = np.random.default_rng(3).uniform(-1, 1, (5, 3))
-    first, second = model.modes(q), again.modes(q)
+    first, second = model.modes(q, output="amplitude"), again.modes(q, output="amplitude")
     # Directions are normalised again, which may turn their last digit.
     np.testing.assert_allclose(second.energy, first.energy, rtol=0, atol=1e-6 if name == "A14" else 1e-10)
     assert again.classical_energy() == pytest.approx(case["classical_energy_per_magcell"], abs=1e-9)
@@ -62,7 +62,7 @@ def test_materials_there_and_back(model: insdl.SpinModel, values: dict[str, floa
     assert again.parameters == model.parameters
     assert [site.ion for site in again.sites] == [site.ion for site in model.sites]
     q = np.random.default_rng(3).uniform(-1, 1, (5, 3))
-    first, second = (m.modes(q, form_factor="ion", **values) for m in (model, again))
+    first, second = (m.modes(q, output="amplitude", form_factor="ion", **values) for m in (model, again))
     np.testing.assert_allclose(second.energy, first.energy, rtol=0, atol=1e-9)
     np.testing.assert_allclose(second.intensity.sum(1), first.intensity.sum(1), rtol=1e-8)
 
@@ -70,21 +70,25 @@ def test_materials_there_and_back(model: insdl.SpinModel, values: dict[str, floa
 def test_terms_with_and_without_names() -> None:
     """E at the zone boundary of the chain: 4 S |J| - 2 S D - b + 0.2."""
     model = insdl.SpinModel.from_dict(CASE)
-    energy = model.modes([[0.5, 0, 0]], **VALUES).energy[0, 0]
+    energy = model.modes([[0.5, 0, 0]], output="amplitude", **VALUES).energy[0, 0]
     assert energy == pytest.approx(6.0 + 0.3 + 0.3 + 0.2, abs=1e-12)
 
 
 def test_arrays_are_lists_and_other_keys_are_ignored() -> None:
     case = {key: np.array(value) if key in ("positions", "S", "directions") else value for key, value in CASE.items()}
     model = insdl.SpinModel.from_dict({**case, "points": "whatever"})
-    assert model.modes([[0.5, 0, 0]], **VALUES).energy[0, 0] == pytest.approx(6.8, abs=1e-12)
+    assert model.modes([[0.5, 0, 0]], output="amplitude", **VALUES).energy[0, 0] == pytest.approx(6.8, abs=1e-12)
 
 
 @pytest.mark.parametrize("g", [[2.0], [[[2.0, 0, 0], [0, 2.0, 0], [0, 0, 2.0]]]])
 def test_g_multiplies_intensities(g: Any) -> None:
     plain, with_g = (insdl.SpinModel.from_dict(case) for case in (CASE, {**CASE, "g_for_intensity": g}))
     q = [[0.2, 0.1, 0.3]]
-    np.testing.assert_allclose(with_g.modes(q, **VALUES).intensity, 4 * plain.modes(q, **VALUES).intensity, rtol=1e-12)
+    np.testing.assert_allclose(
+        with_g.modes(q, output="amplitude", **VALUES).intensity,
+        4 * plain.modes(q, output="amplitude", **VALUES).intensity,
+        rtol=1e-12,
+    )
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

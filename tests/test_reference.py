@@ -57,7 +57,7 @@ def test_oracle_agrees(name: str) -> None:
 def test_modes(name: str, form: str) -> None:
     case = magnets.reference(name)
     wanted = expected(case)
-    modes = insdl.SpinModel.from_dict(case).modes(wanted.q, form=form)
+    modes = insdl.SpinModel.from_dict(case).modes(wanted.q, output="amplitude", form=form)
     assert modes.stable
     assert modes.energy.shape == wanted.energy.shape
     assert modes.sab.shape == wanted.sab.shape
@@ -80,7 +80,7 @@ def test_generic_points_agree_with_oracle(name: str, form: str) -> None:
     case = magnets.reference(name)
     q = np.random.default_rng(7).uniform(-2, 2, (20, 3))
     shift = 1e-9 if name == "A14" else 0.0
-    modes = insdl.SpinModel.from_dict(case).modes(q, form=form)
+    modes = insdl.SpinModel.from_dict(case).modes(q, output="amplitude", form=form)
     wanted = oracle.modes(case, q, shift=shift)
     tolerance = TOLERANCE if shift else 1e-9
     oracle.assert_same_modes(modes, wanted, energy_tolerance=tolerance, weight_tolerance=tolerance, floor=FLOOR)
@@ -102,7 +102,7 @@ def test_round_trip(name: str) -> None:
     model = insdl.SpinModel.from_dict(case)
     again = insdl.SpinModel.from_dict(json.loads(json.dumps(model.to_dict())))
     q = [p["q"] for p in case["points"]]
-    first, second = model.modes(np.array(q)), again.modes(np.array(q))
+    first, second = model.modes(np.array(q), output="amplitude"), again.modes(np.array(q), output="amplitude")
     np.testing.assert_array_equal(first.energy, second.energy)
     np.testing.assert_array_equal(first.sab, second.sab)
     assert again.to_dict() == model.to_dict()
@@ -123,19 +123,21 @@ def test_parameters_enter_linearly() -> None:
     named = with_parameters(case)
     model = insdl.SpinModel.from_dict(named)
     q = np.random.default_rng(3).uniform(-1, 1, (7, 3))
-    plain = insdl.SpinModel.from_dict(case).modes(q)
+    plain = insdl.SpinModel.from_dict(case).modes(q, output="amplitude")
     close = {"energy_tolerance": 1e-10, "weight_tolerance": 1e-10}
-    oracle.assert_same_modes(model.modes(q, J=2.0, D=1.0, b=0.0), plain, **close)
+    oracle.assert_same_modes(model.modes(q, output="amplitude", J=2.0, D=1.0, b=0.0), plain, **close)
     values = {"J": 1.8, "D": 1.3, "b": 0.7}
-    oracle.assert_same_modes(model.modes(q, **values), oracle.modes(named, q, **values), **close)
+    oracle.assert_same_modes(model.modes(q, output="amplitude", **values), oracle.modes(named, q, **values), **close)
     assert model.classical_energy(**values) == pytest.approx(oracle.classical_energy(named, **values), abs=1e-12)
     again = insdl.SpinModel.from_dict(json.loads(json.dumps(model.to_dict())))
-    np.testing.assert_array_equal(again.modes(q, **values).sab, model.modes(q, **values).sab)
+    np.testing.assert_array_equal(
+        again.modes(q, output="amplitude", **values).sab, model.modes(q, output="amplitude", **values).sab
+    )
 
 
 def test_parameters_are_checked() -> None:
     model = insdl.SpinModel.from_dict(with_parameters(magnets.reference("A24")))
     with pytest.raises(TypeError, match="K"):
-        model.modes(np.zeros((1, 3)), J=2.0, D=1.0, b=0.0, K=1.0)
+        model.modes(np.zeros((1, 3)), output="amplitude", J=2.0, D=1.0, b=0.0, K=1.0)
     with pytest.raises((TypeError, ValueError), match="D"):
-        model.modes(np.zeros((1, 3)), J=2.0, b=0.0)
+        model.modes(np.zeros((1, 3)), output="amplitude", J=2.0, b=0.0)

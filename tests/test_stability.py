@@ -47,7 +47,7 @@ def lowest(case: dict[str, Any], q: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 def failure(case: dict[str, Any], q: npt.ArrayLike, form: str, threads: int | None = None) -> insdl.UnstableModelError:
     with pytest.raises(insdl.UnstableModelError) as caught:
-        insdl.SpinModel.from_dict(case).modes(np.asarray(q, float), form=form, threads=threads)
+        insdl.SpinModel.from_dict(case).modes(np.asarray(q, float), output="amplitude", form=form, threads=threads)
     return caught.value
 
 
@@ -76,7 +76,7 @@ def test_the_only_unstable_q_is_named(form: str) -> None:
     case = magnet(bonds=bonds, directions=[UP])
     q = np.tile([0.5, 0.0, 0.0], (41, 1))
     q[:, 2] = np.linspace(0, 1, 41)
-    stable = insdl.SpinModel.from_dict(case).modes(q, form=form)
+    stable = insdl.SpinModel.from_dict(case).modes(q, output="amplitude", form=form)
     np.testing.assert_allclose(stable.energy, 4.0, rtol=0, atol=1e-9)
     q[29] = [0.08, 0.2, -0.1]
     error = failure(case, q, form)
@@ -108,7 +108,7 @@ def test_right_neighbours_are_accepted(form: str) -> None:
     ]
     q = np.random.default_rng(1).uniform(-0.5, 0.5, (100, 3))
     for case in good:
-        result = insdl.SpinModel.from_dict(case).modes(q, form=form)
+        result = insdl.SpinModel.from_dict(case).modes(q, output="amplitude", form=form)
         assert result.stable
         expected = oracle.modes(case, q, shift=0.0)
         np.testing.assert_allclose(result.energy, expected.energy, rtol=0, atol=1e-7)
@@ -119,11 +119,11 @@ def test_model_survives_its_failure(form: str) -> None:
     bonds = [(0, 0, (1, 0, 0), heisenberg(-1.0)), (0, 0, (2, 0, 0), heisenberg(0.3))]
     model = insdl.SpinModel.from_dict(magnet(bonds=bonds, directions=[UP]))
     edge = np.array([[0.5, 0.0, 0.0]])
-    before = model.modes(edge, form=form).energy
+    before = model.modes(edge, output="amplitude", form=form).energy
     for _ in range(3):
         with pytest.raises(insdl.UnstableModelError):
-            model.modes(np.array([[0.08, 0.0, 0.0]]), form=form)
-    np.testing.assert_array_equal(model.modes(edge, form=form).energy, before)
+            model.modes(np.array([[0.08, 0.0, 0.0]]), output="amplitude", form=form)
+    np.testing.assert_array_equal(model.modes(edge, output="amplitude", form=form).energy, before)
 
 
 def test_one_bad_set_of_parameters_kills_no_other(form: str) -> None:
@@ -135,21 +135,21 @@ def test_one_bad_set_of_parameters_kills_no_other(form: str) -> None:
     q = np.random.default_rng(2).uniform(-0.5, 0.5, (50, 3))
     sets = np.array([[-1.0, 0.0], [-1.0, 0.4], [-1.0, 0.2], [1.0, 0.0], [-3.0, -1.0]])
     for threads in (1, 3):
-        result = model.modes(q, form=form, threads=threads, parameters=sets)
+        result = model.modes(q, output="amplitude", form=form, threads=threads, parameters=sets)
         assert np.asarray(result.stable).tolist() == [True, False, True, False, True]
         for k, (j1, j2) in enumerate(sets):
             if result.stable[k]:
-                alone = model.modes(q, form=form, J1=j1, J2=j2)
+                alone = model.modes(q, output="amplitude", form=form, J1=j1, J2=j2)
                 np.testing.assert_array_equal(result.energy[k], alone.energy)
                 np.testing.assert_array_equal(result.sab[k], alone.sab)
             else:
                 assert np.isnan(result.energy[k]).any()
                 with pytest.raises(insdl.UnstableModelError):
-                    model.modes(q, form=form, J1=j1, J2=j2)
+                    model.modes(q, output="amplitude", form=form, J1=j1, J2=j2)
 
 
 def test_stable_but_out_of_equilibrium_warns(form: str) -> None:
     """A spin 60 degrees from its field has a positive quadratic form and a torque: worth a warning."""
     case = magnet(spins=[1.5], bonds=[], directions=[(SLOPE, 0.0, 0.5)], field=(0.0, 0.0, -0.4))
     with pytest.warns(insdl.NotEquilibriumWarning):
-        insdl.SpinModel.from_dict(case).modes(np.zeros((1, 3)), form=form)
+        insdl.SpinModel.from_dict(case).modes(np.zeros((1, 3)), output="amplitude", form=form)

@@ -1,36 +1,156 @@
 #pragma once
-// The private seam between the spin-wave door and its solvers: one quadratic form in, modes out.
+// The private seam between the core and the lane solvers, which are compiled once per instruction set: raw pointers and
+// plain structs only.
 
-#include "insdl/model.hpp"
+#include <cstddef>
+#include <cstdint>
+
+#include "insdl/image_frame.hpp"
 
 namespace insdl {
 
-// H(q) = 1/2 [x'Vx + p'Tp + x'Gp + p'G'x]; G is empty in the split form.
-struct QuadraticForm {
-    ComplexMatrix v, t, g;
+// entry += value[value] * trig[trig]; trig 2w and 2w + 1 are cos and sin of 2 pi q.wave_w, wave 0 being zero.
+struct Term {
+    std::int32_t value, trig;
 };
 
-// Modes at one q, energies descending. Column m of x and p: the amplitude of mode m's annihilation operator in the
-// site quadratures, normalised to i (x'p - p'x) = 1.
-struct ModeSet {
-    Eigen::VectorXd energy;
-    ComplexMatrix x, p;
-    bool stable = true;
-    double lowest_eigenvalue = 0.0;  // of the quadratic form; set where it is not positive semidefinite
+// An element's real or imaginary part and the terms that make it: [first, first of the next entry).
+struct Entry {
+    std::int32_t matrix, row, column, imaginary, first;
 };
 
-// An eigenvalue above -kTolerance * scale counts as zero: a Goldstone mode, not an instability.
-inline constexpr double kTolerance = 1e-10;
-// A mode at zero energy has no normalisable amplitude: it is taken from the form with kRegular * scale added to its
-// diagonal. A ferromagnet's weight there is exact, an antiferromagnet's divergence is cut off.
-inline constexpr double kRegular = 1e-10;
+// Row `row`, basis vector `column`: += weight * (phase and form factor of the site).
+struct RowTerm {
+    std::int32_t row, column, site;
+    double re, im;
+};
 
-double scale_of(const QuadraticForm& form);
+// The quadratic form and the rows that carry intensities, as functions of q and of values that are linear in the
+// model's parameters. See plan.hpp, which owns the arrays.
+struct FormView {
+    std::int32_t n_modes;     // N
+    std::int32_t n;           // dimension of the matrices: N in the split form, 2N in the full one
+    std::int32_t split;       // 1: matrices V, T; 0: one matrix Q
+    std::int32_t is_complex;  // 0 where an inversion makes V and T real
+    std::int32_t n_waves;
+    const double* waves;  // (n_waves, 3) to be multiplied with q in r.l.u. of the chemical cell
+    std::int32_t n_entries;
+    const Entry* entries;  // n_entries + 1, the last one only marks the end
+    const Term* terms;
+    std::int32_t n_sites;
+    std::int32_t n_site_waves;
+    const double* site_waves;          // (n_site_waves, 3)
+    const std::int32_t* wave_of_site;  // phase of site i: exp(-2 pi i q.site_waves[wave_of_site[i]])
+    std::int32_t n_rows;               // split: rows along x first, then along p; full: one kind
+    std::int32_t n_rows_x;
+    std::int32_t n_row_terms;
+    const RowTerm* row_terms;
+    const double* row_directions;  // (n_rows, 3) Cartesian
+    const double* reciprocal;      // (3, 3) rows: reciprocal vectors of the chemical cell, 2 pi included
+};
 
-void solve_split(const QuadraticForm& form, ModeSet& modes);
-void solve_full(const QuadraticForm& form, ModeSet& modes);
+// Modes at `count` q for one parameter set. Null outputs are left out.
+struct ModesTask {
+    const FormView* form;
+    const double* values;
+    std::ptrdiff_t count;
+    const double* q;         // (count, 3) r.l.u. of the chemical cell
+    const double* factors;   // (count, n_sites) form factors, or null
+    double* energy;          // (count, n_modes) meV, descending
+    double* intensity;       // (count, n_modes) perpendicular intensity, or null
+    double* amplitude;       // (count, n_modes, 3, 2) Cartesian amplitude, or null
+    unsigned char* careful;  // (count) set to 1 where a q needs the careful solver: singular, unstable, not converged
+    void* workspace;         // 64-byte aligned
+};
 
-// V, T and G at q for one parameter set.
-void assemble(const Model& model, const double* parameters, const double* q, bool split, QuadraticForm& form);
+// Basis vector `column` of one row of amplitudes.
+struct ShiftTerm {
+    std::int32_t column;
+    double re, im;
+};
+
+// An image compiled for one model: where it samples, and for every reciprocal vector G of the magnetic cell the rows
+// that carry intensities at q + G. See image.cpp, which owns the arrays.
+struct ImageView {
+    std::ptrdiff_t n_solve, n_shift, n_grid, n_block, n_bins, n_pixel;
+    const double* solve_q;      // (n_solve, 2)
+    const double* shift;        // (n_shift, 2)
+    const std::int32_t* plus;   // (n_shift, n_solve) as in ImageGeometry
+    const std::int32_t* minus;  // (n_shift, n_solve)
+    const ImageBlock* blocks;
+    const double* bins;         // (n_bins, 2)
+    const double* grid;         // (n_grid)
+    const double* pixel_edges;  // (n_pixel + 1)
+    std::int32_t n_layers, n_rows;
+    const double* layer_turns;       // (n_layers) phase of a layer relative to the first, in turns per 1/angstrom of Qz
+    const double* row_directions;    // (n_rows, 3) Cartesian
+    const double* row_parity;        // (n_rows) 1 along x, -1 along p: what -q does to the row besides conjugation
+    const std::int32_t* first_term;  // (n_shift * n_layers * n_rows + 1), layer before row
+    const ShiftTerm* terms;
+    double in_plane[2][3];  // a*, b*, 1/angstrom
+    double c_unit[3], c_star;
+    std::ptrdiff_t n_form_factor;
+    double form_factor_scale;  // entries per 1/angstrom^2
+    const double* form_factor;
+};
+
+// Fills the points of distinct q [begin, end) of an image, one parameter set. begin is a multiple of the width.
+struct ImageTask {
+    const FormView* form;
+    const ImageView* image;
+    const double* values;
+    const ImageSettings* settings;
+    std::ptrdiff_t begin, end;
+    double* points;  // (n_grid * n_grid, n_bins)
+    // One q in the careful way: N energies (far below zero for a mode without finite weight), x and p (N x N, basis by
+    // mode; real numbers or pairs). False where unstable.
+    bool (*careful)(void* context, std::ptrdiff_t solve, double* energy, double* x, double* p);
+    void* context;
+    void* workspace;
+};
+
+// Points to pixels. weights: (n_pixel, n_grid) with the range of points that each pixel has.
+struct StencilView {
+    const std::int32_t* first;
+    const std::int32_t* count;
+    const double* weight;
+};
+
+// Adds factor * (along_h x along_k) of bins [first_bin, first_bin + n_bins) to image; transposed: h and k exchanged
+// there.
+struct PixelTask {
+    const ImageView* image;
+    std::ptrdiff_t first_bin, n_bins;
+    StencilView along_h, along_k;
+    const double* points;
+    double factor;
+    double twin;  // share of the same image transposed that is added besides
+    bool transposed;
+    double* out;  // (n_bins, n_pixel, n_pixel)
+    void* workspace;
+};
+
+struct Kernel {
+    const char* name;
+    std::ptrdiff_t width;  // q per block
+    std::size_t (*workspace)(const FormView*);
+    void (*modes)(const ModesTask*);
+    std::size_t (*image_workspace)(const FormView*, const ImageView*);
+    void (*image_points)(const ImageTask*);
+    std::size_t (*pixel_workspace)(const ImageView*);
+    void (*image_pixels)(const PixelTask*);
+};
+
+// One per instruction set that was built; null entries are not there. Defined by lanes/kernel.cpp, chosen by
+// dispatch.cpp.
+namespace baseline {
+const Kernel* kernel(bool single);
+}
+namespace avx2 {
+const Kernel* kernel(bool single);
+}
+namespace avx512 {
+const Kernel* kernel(bool single);
+}
 
 }  // namespace insdl

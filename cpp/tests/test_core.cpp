@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "insdl/image.hpp"
+#include "insdl/instruction_set.hpp"
 #include "insdl/model.hpp"
 #include "insdl/parallel.hpp"
 #include "insdl/spinwave.hpp"
@@ -100,37 +101,46 @@ void test_ferromagnet() {
     std::vector<double> q;
     for (std::ptrdiff_t k = 0; k < n; ++k)
         for (const double x : {0.013 * static_cast<double>(k) - 0.6, 0.3, -0.2}) q.push_back(x);
+    const insdl::SpinwavePlan plan(model);
+    check(plan.is_real(), "one site is its own inversion centre");
     std::vector<double> first;
     for (const auto form : {insdl::Form::kAutomatic, insdl::Form::kFull})
-        for (const int threads : kThreads) {
-            std::vector<double> energy(n), lowest(n);
-            std::vector<insdl::Complex> amplitude(3 * n);
-            insdl::spinwave(model, {1, &exchange, n, q.data(), nullptr}, form, threads,
-                            {energy.data(), amplitude.data(), lowest.data()});
-            double energy_error = 0.0, weight_error = 0.0;
-            for (std::size_t k = 0; k < n; ++k) {
-                const double wanted = 2 * spin * std::abs(exchange) * (1 - std::cos(2 * std::numbers::pi * q[3 * k]));
-                const double weight = std::norm(amplitude[3 * k]) + std::norm(amplitude[3 * k + 1]);
-                energy_error = std::max(energy_error, std::abs(energy[k] - wanted));
-                weight_error = std::max(weight_error, std::abs(weight - spin) + std::norm(amplitude[3 * k + 2]));
+        for (const auto precision : {insdl::Precision::kDouble, insdl::Precision::kSingle})
+            for (const int threads : kThreads) {
+                std::vector<double> energy(n), intensity(n), lowest(1);
+                std::vector<std::ptrdiff_t> at_q(1);
+                std::vector<insdl::Complex> amplitude(3 * n);
+                insdl::spinwave(plan, model, {1, &exchange, n, q.data(), nullptr}, form, precision, threads,
+                                {energy.data(), intensity.data(), amplitude.data(), lowest.data(), at_q.data()});
+                double energy_error = 0.0, weight_error = 0.0;
+                for (std::size_t k = 0; k < n; ++k) {
+                    const double wanted =
+                        2 * spin * std::abs(exchange) * (1 - std::cos(2 * std::numbers::pi * q[3 * k]));
+                    const double weight = std::norm(amplitude[3 * k]) + std::norm(amplitude[3 * k + 1]);
+                    energy_error = std::max(energy_error, std::abs(energy[k] - wanted));
+                    weight_error = std::max(weight_error, std::abs(weight - spin) + std::norm(amplitude[3 * k + 2]));
+                }
+                const double tolerance = precision == insdl::Precision::kDouble ? 1e-9 : 1e-4;
+                check(energy_error < tolerance, "energies of a ferromagnet");
+                check(weight_error < tolerance, "weights of a ferromagnet");
+                check(std::isnan(lowest[0]) && at_q[0] == -1, "stable");
+                if (form != insdl::Form::kAutomatic || precision != insdl::Precision::kDouble) continue;
+                if (first.empty()) first = energy;
+                check(energy == first, "the same bits for any number of threads");
             }
-            check(energy_error < 1e-9, "energies of a ferromagnet");
-            check(weight_error < 1e-9, "weights of a ferromagnet");
-            check(std::all_of(lowest.begin(), lowest.end(), [](double x) { return std::isnan(x); }), "all stable");
-            if (first.empty()) first = energy;
-            if (form == insdl::Form::kAutomatic) check(energy == first, "the same bits for any number of threads");
-        }
 }
 
 void test_unstable_sets_are_flagged() {
     const insdl::Model model(chain(1.0));
-    const std::vector<double> parameters{-1.0, 1.0}, q{0.5, 0.0, 0.0};
-    std::vector<double> energy(2), lowest(2);
-    std::vector<insdl::Complex> amplitude(6);
-    insdl::spinwave(model, {2, parameters.data(), 1, q.data(), nullptr}, insdl::Form::kAutomatic, 2,
-                    {energy.data(), amplitude.data(), lowest.data()});
-    check(std::abs(energy[0] - 4.0) < 1e-12 && std::isnan(lowest[0]), "the stable set");
-    check(std::isnan(energy[1]) && std::abs(lowest[1] + 4.0) < 1e-12, "the unstable set");
+    const insdl::SpinwavePlan plan(model);
+    const std::vector<double> parameters{-1.0, 1.0}, q{0.1, 0.0, 0.0, 0.5, 0.0, 0.0};
+    std::vector<double> energy(4), lowest(2);
+    std::vector<std::ptrdiff_t> at_q(2);
+    insdl::spinwave(plan, model, {2, parameters.data(), 2, q.data(), nullptr}, insdl::Form::kAutomatic,
+                    insdl::Precision::kDouble, 2, {energy.data(), nullptr, nullptr, lowest.data(), at_q.data()});
+    check(std::abs(energy[1] - 4.0) < 1e-12 && std::isnan(lowest[0]) && at_q[0] == -1, "the stable set");
+    check(std::isnan(energy[2]) && std::isnan(energy[3]), "no energies of the unstable set");
+    check(std::abs(lowest[1] + 4.0) < 1e-12 && at_q[1] == 1, "where the unstable set is lowest");
 }
 
 void test_bad_models_are_refused() {
@@ -154,38 +164,47 @@ void test_bad_models_are_refused() {
 
 // Two pixels over the whole period of the chain, two points each: the image through views alone.
 void test_image() {
-    const insdl::Model model(chain(1.0));
     const double nan = std::numeric_limits<double>::quiet_NaN();
     const std::vector<double> grid{0.125, 0.375, 0.625, 0.875}, edges{0.0, 0.5, 1.0}, bins{-1.0, 2.0, 2.0, 5.0};
     const std::vector<double> form_factor{1.0, 1.0, 1.0};
-    std::vector<double> solve_q, point_q;
-    std::vector<std::int64_t> begin{0}, point;
-    for (std::int64_t i = 0; i < 4; ++i)
-        for (std::int64_t k = 0; k < 4; ++k) {
-            const double h = grid[static_cast<std::size_t>(i)], l = grid[static_cast<std::size_t>(k)];
-            for (const double x : {h, l, 0.0}) solve_q.push_back(x);
-            for (const double x : {h, l}) point_q.push_back(x);
-            point.push_back(4 * i + k);
-            begin.push_back(4 * i + k + 1);
+    std::vector<double> solve_q;
+    std::vector<std::int32_t> plus;
+    const std::vector<std::int32_t> minus(16, -1);
+    for (std::size_t i = 0; i < 4; ++i)
+        for (std::size_t k = 0; k < 4; ++k) {
+            solve_q.push_back(grid[i]);
+            solve_q.push_back(grid[k]);
+            plus.push_back(static_cast<std::int32_t>(4 * i + k));
         }
-    const std::vector<std::uint8_t> negated(16, 0);
+    const std::vector<double> shift{0.0, 0.0};
     const insdl::ImageBlock block{50.0, 0.0, {0.05, 0.0, 0.0}, 0.0, 0, 2};
-    const insdl::Matrix3 reciprocal = insdl::Matrix3::Identity() * 1e-3;
-    const insdl::ImageGeometry geometry{reciprocal,     16,
-                                        solve_q.data(), begin.data(),
-                                        point.data(),   negated.data(),
-                                        point_q.data(), 4,
-                                        grid.data(),    2,
-                                        edges.data(),   1,
-                                        &block,         2,
-                                        bins.data(),    3,
-                                        0.01,           form_factor.data()};
+    const insdl::ImageGeometry geometry{16,
+                                        solve_q.data(),
+                                        1,
+                                        shift.data(),
+                                        plus.data(),
+                                        minus.data(),
+                                        4,
+                                        grid.data(),
+                                        2,
+                                        edges.data(),
+                                        1,
+                                        &block,
+                                        2,
+                                        bins.data(),
+                                        3,
+                                        0.01,
+                                        form_factor.data()};
+    auto description = chain(1.0);
+    description.reciprocal = insdl::Matrix3::Identity() * 1e-3;
+    const insdl::Model model(description);
+    const insdl::SpinwavePlan plan(model);
+    const insdl::ImagePlan images(model, plan, geometry);
     const std::vector<double> parameters{-1.0, 1.0};
     const std::vector<insdl::ImageSettings> settings(2, insdl::ImageSettings{1.0, 0.0, 0.0, 0.25, 0.0, 0.0});
     for (const int threads : kThreads) {
         std::vector<double> image(16, nan), lowest(2);
-        insdl::simulate_images(model, geometry, 2, parameters.data(), settings.data(), threads, image.data(),
-                               lowest.data());
+        images.simulate(model, 2, parameters.data(), settings.data(), threads, image.data(), lowest.data());
         // Energies 0.59 and 3.41 meV: in every pixel one point in each bin, S/2 seen by a Q in the plane, 3 meV wide.
         double error = 0.0;
         for (std::size_t k = 0; k < 8; ++k) error = std::max(error, std::abs(image[k] - 0.5 * 0.5 / 3.0));
@@ -196,14 +215,23 @@ void test_image() {
     auto upright = chain(1.0);
     upright.bonds[0].offset = {0, 0, 1};
     const insdl::Model no_layer(upright);
-    std::vector<double> image(8), lowest(1);
-    check(throws(
-              [&] {
-                  insdl::simulate_images(no_layer, geometry, 1, parameters.data(), settings.data(), 1, image.data(),
-                                         lowest.data());
-              },
-              "layered"),
+    const insdl::SpinwavePlan no_plan(no_layer);
+    check(throws([&] { insdl::ImagePlan{no_layer, no_plan, geometry}; }, "layered"),
           "an image of a model that is not layered");
+}
+
+void test_instruction_sets() {
+    const std::string widest = insdl::instruction_set();
+    check(widest == insdl::instruction_sets().back(), "the widest is chosen");
+    check(throws([] { insdl::choose_instruction_set("mmx"); }, "'mmx'"), "an instruction set that is not there");
+    for (const std::string& name : insdl::instruction_sets()) {
+        insdl::choose_instruction_set(name);
+        check(insdl::instruction_set() == name, "the choice");
+        test_ferromagnet();
+        test_unstable_sets_are_flagged();
+        test_image();
+    }
+    insdl::choose_instruction_set(widest);
 }
 
 }  // namespace
@@ -212,10 +240,8 @@ int main() {
     test_blocks_cover_every_index_once();
     test_exceptions_leave_the_parallel_region();
     test_thread_counts();
-    test_ferromagnet();
-    test_unstable_sets_are_flagged();
     test_bad_models_are_refused();
-    test_image();
+    test_instruction_sets();
     if (failures == 0) std::printf("all C++ checks passed\n");
     return std::min(failures, 100);
 }

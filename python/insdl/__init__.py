@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from insdl.errors import NotEquilibriumWarning, UnstableModelError
 from insdl.ground_state import relax
+from insdl.instruction_set import choose_from_environment
 from insdl.model import Bond, SingleIon, Site, SpinModel, Zeeman
 from insdl.spinwave import Modes, spin_waves
+
+choose_from_environment()
 
 __version__ = "0.1.0"
 

@@ -22,26 +22,37 @@ class Model:
         zeeman_vectors: _Reals,
         zeeman_parameters: _Integers,
         n_parameters: int,
+        q_to_magnetic: _Reals,
+        reciprocal: _Reals,
+        n_cells: float,
     ) -> None: ...
     @property
     def is_split(self) -> bool: ...
+    @property
+    def is_real(self) -> bool: ...
     @property
     def is_layered(self) -> bool: ...
     def classical_energy(self, parameters: _Reals) -> float: ...
     def torque(self, parameters: _Reals) -> _Reals: ...
     def solve(
-        self, q: _Reals, parameters: _Reals, factors: _Reals | None, full: bool, threads: int
-    ) -> tuple[_Reals, npt.NDArray[np.complex128], _Reals]: ...
+        self,
+        q: _Reals,
+        parameters: _Reals,
+        factors: _Reals | None,
+        full: bool,
+        single: bool,
+        amplitudes: bool,
+        threads: int,
+    ) -> tuple[_Reals, _Reals, npt.NDArray[np.complex128] | None, _Reals, _Integers]: ...
 
-class ImageGeometry:
+class Image:
     def __init__(
         self,
-        reciprocal: _Reals,
+        model: Model,
         solve_q: _Reals,
-        begin: _Integers,
-        point: _Integers,
-        negated: npt.NDArray[np.uint8],
-        point_q: _Reals,
+        shift: _Reals,
+        plus: npt.NDArray[np.int32],
+        minus: npt.NDArray[np.int32],
         grid: _Reals,
         pixel_edges: _Reals,
         blocks: _Reals,
@@ -50,4 +61,8 @@ class ImageGeometry:
         form_factor: _Reals,
         form_factor_step: float,
     ) -> None: ...
-    def simulate(self, model: Model, parameters: _Reals, settings: _Reals, threads: int) -> tuple[_Reals, _Reals]: ...
+    def simulate(self, parameters: _Reals, settings: _Reals, threads: int) -> tuple[_Reals, _Reals]: ...
+
+def instruction_sets() -> list[str]: ...
+def instruction_set() -> str: ...
+def choose_instruction_set(name: str) -> None: ...

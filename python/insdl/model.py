@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from insdl import _core
-from insdl.crystal import checked_lattice, real_numbers, shown
+from insdl.crystal import checked_lattice, real_numbers, reciprocal, shown
 from insdl.units import MU_B
 
 if TYPE_CHECKING:
     from insdl.spinwave import Modes
 
 _Reals = npt.NDArray[np.float64]
-_RESERVED = {"q_rlu", "threads", "form", "form_factor", "parameters", "self"}
+_RESERVED = {"q_rlu", "threads", "form", "form_factor", "output", "precision", "parameters", "self"}
 _FARTHEST = 10**6  # cells; an offset beyond is a slip of the pen, and its phases would lose digits
 
 
@@ -225,6 +225,9 @@ class SpinModel:
             zeeman_vectors=stack([v for _, v, _ in fields], (3,)),
             zeeman_parameters=integers(p for _, _, p in fields),
             n_parameters=len(self.parameters),
+            q_to_magnetic=np.ascontiguousarray(self.q_to_magnetic),
+            reciprocal=np.ascontiguousarray(reciprocal(self.lattice)),
+            n_cells=float(self.n_chemical_cells or 1),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -277,6 +280,8 @@ class SpinModel:
         threads: int | None = None,
         form: Literal["auto", "full"] = "auto",
         form_factor: Literal["none", "ion"] = "none",
+        output: Literal["intensity", "amplitude"] = "intensity",
+        precision: Literal["double", "single"] = "double",
         parameters: npt.ArrayLike | None = None,
         **values: float,
     ) -> Modes:
@@ -284,7 +289,15 @@ class SpinModel:
         from insdl.spinwave import spin_waves
 
         return spin_waves(
-            self, q_rlu, threads=threads, form=form, form_factor=form_factor, parameters=parameters, values=values
+            self,
+            q_rlu,
+            threads=threads,
+            form=form,
+            form_factor=form_factor,
+            output=output,
+            precision=precision,
+            parameters=parameters,
+            values=values,
         )
 
     @staticmethod

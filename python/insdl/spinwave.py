@@ -28,15 +28,16 @@ class Modes:
     Attributes
     ----------
     energy : (nq, nmodes) float64, meV. Descending; NaN where the model is unstable.
-    amplitude : (nq, nmodes, 3) complex128. <0| S(q) |mode>, Cartesian, per square root of a chemical cell.
     intensity : (nq, nmodes) float64, per chemical cell. sum_ab (delta_ab - Q_a Q_b / Q^2) S^ab; 2/3 trace at Q = 0.
     stable : bool, or (n_sets,) bool. Whether the quadratic Hamiltonian is positive semidefinite at every q.
+    amplitude : (nq, nmodes, 3) complex128, or None unless asked for. <0| S(q) |mode>, Cartesian, per square root of a
+        chemical cell.
     """
 
     energy: _Reals
-    amplitude: npt.NDArray[np.complex128]
     intensity: _Reals
     stable: npt.NDArray[np.bool_] | bool
+    amplitude: npt.NDArray[np.complex128] | None = None
 
     @property
     def sab(self) -> npt.NDArray[np.complex128]:
@@ -46,6 +47,8 @@ class Modes:
         does not. At a mode of exactly zero energy it is that of the form regularised by 1e-10 of the largest diagonal
         element: exact for a ferromagnet, large but finite where the true weight diverges.
         """
+        if self.amplitude is None:
+            raise ValueError("S^ab needs amplitudes: ask for them with output='amplitude'")
         return self.amplitude[..., :, None] * self.amplitude[..., None, :].conj()
 
 
@@ -91,10 +94,12 @@ def spin_waves(
     threads: int | None = None,
     form: Literal["auto", "full"] = "auto",
     form_factor: Literal["none", "ion"] = "none",
+    output: Literal["intensity", "amplitude"] = "intensity",
+    precision: Literal["double", "single"] = "double",
     parameters: npt.ArrayLike | None = None,
     values: Mapping[str, float] | None = None,
 ) -> Modes:
-    """Energies, amplitudes and neutron intensities of a model's magnons.
+    """Energies and neutron intensities of a model's magnons.
 
     Parameters
     ----------
@@ -102,6 +107,9 @@ def spin_waves(
     q_rlu : (nq, 3) float64, r.l.u. of the chemical cell. Momentum transfers.
     threads : int or None. Threads over q; the result is bitwise the same for any number.
     form : "auto" uses the N x N split form where it holds (detected from the model), "full" always the 2N x 2N one.
+    output : "intensity", or "amplitude" for `Modes.amplitude` and `Modes.sab` besides.
+    precision : "double", or "single", which is about twice as fast. Single precision keeps energies to 1e-4 of the
+        bandwidth and intensities to 1e-3 of the strongest mode's (docs/speed.md); q where it cannot are solved in double.
     form_factor : "none" or "ion", which multiplies each site's amplitude by <j0>(Q) of its ion.
     parameters : (n_sets, n_parameters) float64, meV, or None. Many sets at once; then nothing is raised for an unstable
         set, its energies are NaN and its `Modes.stable` is False.
@@ -124,56 +132,48 @@ def spin_waves(
     S^ab after Toth & Lake, J. Phys.: Condens. Matter 27, 166002 (2015), with the Hamiltonian of `insdl.model`.
     """
     q = checked_q(q_rlu)
-    if form not in ("auto", "full"):
-        raise ValueError(f"form must be 'auto' or 'full', got {form!r}")
+    for name, given, known in (
+        ("form", form, ("auto", "full")),
+        ("output", output, ("intensity", "amplitude")),
+        ("precision", precision, ("double", "single")),
+    ):
+        if given not in known:
+            raise ValueError(f"{name} must be {known[0]!r} or {known[1]!r}, got {given!r}")
     if parameters is not None and values:
         raise TypeError(f"give parameters as an array or as keywords, not both; got both and {sorted(values)}")
     sets = model.values(values or {})[None] if parameters is None else checked_sets(model, parameters)
-    q_cart = q @ reciprocal(model.lattice)
-    energy, amplitude, lowest = model.core.solve(
-        np.ascontiguousarray(q @ model.q_to_magnetic.T),
+    energy, intensity, amplitude, lowest, at_q = model.core.solve(
+        q,
         sets,
-        _factors(model, q_cart, form_factor),
+        _factors(model, q, form_factor),
         form == "full",
+        precision == "single",
+        output == "amplitude",
         thread_count(threads),
     )
-    amplitude /= np.sqrt(float(model.n_chemical_cells or 1))
-    intensity = _perpendicular(amplitude, q_cart)
-    stable: npt.NDArray[np.bool_] = np.asarray(np.isnan(lowest).all(axis=1))
     if parameters is not None:
-        return Modes(energy, amplitude, intensity, stable)
+        return Modes(energy, intensity, np.isnan(lowest), amplitude)
     torque = float(np.linalg.norm(model.core.torque(sets[0]), axis=1).max())
-    if not stable[0]:
-        worst = int(np.nanargmin(lowest[0]))
-        raise UnstableModelError(q[worst].copy(), float(lowest[0, worst]), torque)
+    if at_q[0] >= 0:
+        raise UnstableModelError(q[at_q[0]].copy(), float(lowest[0]), torque)
     if torque > _TORQUE_WARNING:
         warnings.warn(
             f"the moments are not in equilibrium: the largest torque is {torque:.3g} meV (see insdl.relax)",
             NotEquilibriumWarning,
             stacklevel=3,
         )
-    return Modes(energy[0], amplitude[0], intensity[0], True)
+    return Modes(energy[0], intensity[0], True, None if amplitude is None else amplitude[0])
 
 
-def _factors(model: SpinModel, q_cart: _Reals, form_factor: str) -> _Reals | None:
+def _factors(model: SpinModel, q_rlu: _Reals, form_factor: str) -> _Reals | None:
     if form_factor == "none":
         return None
     if form_factor != "ion":
         raise ValueError(f"form_factor must be 'none' or 'ion', got {form_factor!r}")
-    lengths = np.linalg.norm(q_cart, axis=1)
+    lengths = np.linalg.norm(q_rlu @ reciprocal(model.lattice), axis=1)
     columns = []
     for number, site in enumerate(model.sites):
         if site.ion is None:
             raise ValueError(f"form_factor='ion' needs the ion of every site; site {number} has none")
         columns.append(ion_form_factor(site.ion, lengths))
     return np.ascontiguousarray(np.stack(columns, axis=1))
-
-
-def _perpendicular(amplitude: npt.NDArray[np.complex128], q_cart: _Reals) -> _Reals:
-    squared = np.sum(q_cart**2, axis=1)
-    total = np.sum(np.abs(amplitude) ** 2, axis=-1)
-    along = np.abs(np.einsum("sqma,qa->sqm", amplitude, q_cart)) ** 2
-    at_zero = squared < 1e-16
-    perpendicular = total - along / np.where(at_zero, 1.0, squared)[:, None]
-    result: _Reals = np.where(at_zero[:, None], 2.0 / 3.0 * total, np.maximum(perpendicular, 0.0))
-    return result

@@ -50,6 +50,11 @@ struct ModelDescription {
     std::vector<SingleIon> single_ions;
     std::vector<Zeeman> zeemans;
     std::ptrdiff_t n_parameters = 0;
+    // Momentum transfers are given in r.l.u. of the chemical cell; magnetic = q_to_magnetic * chemical.
+    Matrix3 q_to_magnetic = Matrix3::Identity();
+    Matrix3 reciprocal =
+        Matrix3::Identity();  // rows: reciprocal vectors of the chemical cell, 1/angstrom, 2 pi included
+    double n_cells = 1.0;     // what intensities are divided by: chemical cells in the magnetic one
 };
 
 // The local transverse frame of a site: e1 x e2 = direction.
@@ -78,6 +83,9 @@ class Model {
     std::ptrdiff_t n_parameters() const { return description_.n_parameters; }
     const std::vector<Site>& sites() const { return description_.sites; }
     const std::vector<Frame>& frames() const { return frames_; }
+    const Matrix3& q_to_magnetic() const { return description_.q_to_magnetic; }
+    const Matrix3& reciprocal() const { return description_.reciprocal; }
+    double n_cells() const { return description_.n_cells; }
     // True where G vanishes for every parameter set, so that the N x N split form applies.
     bool is_split() const { return split_; }
     // True where no bond leaves the layer (offset along c zero): energies do not depend on the third component of q.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from insdl import _core
 from insdl.crystal import reciprocal
+from insdl.folding import fold
 from insdl.form_factor import form_factor
 from insdl.instrument.frame import ImageFrame
 from insdl.model import SpinModel
@@ -77,9 +78,9 @@ class ImageSimulator:
         if abs(np.linalg.norm(lattice[2]) - np.linalg.norm(magnetic[2])) > 1e-6:
             raise ValueError("an image needs a magnetic cell with the c axis of the chemical cell")
         self.model, self.frame, self.margin = model, frame, margin
-        self._geometry = self._build(margin)
+        self._image = self._build(margin)
 
-    def _build(self, margin: float) -> _core.ImageGeometry:
+    def _build(self, margin: float) -> _core.Image:
         frame, model = self.frame, self.model
         pixels, edges = np.asarray(frame.pixels), frame.pixel_edges
         step = (pixels[1] - pixels[0]) / frame.subpixels
@@ -87,9 +88,8 @@ class ImageSimulator:
         count = len(pixels) * frame.subpixels + 2 * extra
         grid = edges[0] + (np.arange(count) - extra + 0.5) * step
         h, k = np.meshgrid(grid, grid, indexing="ij")
-        in_plane = np.stack([h.ravel(), k.ravel(), np.zeros(h.size)], axis=1) @ model.q_to_magnetic.T
-        solve_q, begin, order, negated = _fold(in_plane)
-        self._solve_q_rlu = solve_q @ np.linalg.inv(model.q_to_magnetic).T
+        folded = fold(np.stack([h.ravel(), k.ravel()], axis=1), model.q_to_magnetic[:2, :2])
+        self._solve_q_rlu = np.column_stack([folded.solve_q, np.zeros(len(folded.solve_q))])
         blocks = [
             [
                 block.incident_energy,
@@ -101,13 +101,12 @@ class ImageSimulator:
         ]
         counts = [len(np.asarray(block.bins)) for block in frame.blocks]
         table, table_step = self._form_factor_table(np.abs(grid).max())
-        return _core.ImageGeometry(
-            reciprocal=reciprocal(model.magnetic_lattice),
-            solve_q=solve_q,
-            begin=begin,
-            point=order,
-            negated=negated[order].astype(np.uint8),
-            point_q=np.ascontiguousarray(in_plane[order, :2]),
+        return _core.Image(
+            model=model.core,
+            solve_q=folded.solve_q,
+            shift=folded.shift,
+            plus=folded.plus,
+            minus=folded.minus,
             grid=grid,
             pixel_edges=edges,
             blocks=np.array(blocks, dtype=np.float64),
@@ -185,21 +184,4 @@ class ImageSimulator:
                     f"three momentum widths and the shift reach {reach:.3g} r.l.u. beyond the pixels, but S(Q, E) is "
                     f"sampled only {self.margin:.3g} beyond: give the simulator a larger margin"
                 )
-        return self._geometry.simulate(self.model.core, sets, rows, thread_count(threads))
-
-
-def _fold(
-    q: _Reals,
-) -> tuple[_Reals, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Distinct q modulo reciprocal vectors and sign; for each the points that are equivalent to it."""
-    unit = 10**9
-    keys = np.rint(q[:, :2] * unit).astype(np.int64) % unit
-    opposite = (-keys) % unit
-    negated = (opposite[:, 0] < keys[:, 0]) | ((opposite[:, 0] == keys[:, 0]) & (opposite[:, 1] < keys[:, 1]))
-    canonical = np.where(negated[:, None], opposite, keys)
-    _, first, inverse = np.unique(canonical, axis=0, return_index=True, return_inverse=True)
-    inverse = inverse.ravel()
-    order = np.argsort(inverse, kind="stable").astype(np.int64)
-    begin = np.concatenate([[0], np.cumsum(np.bincount(inverse))]).astype(np.int64)
-    solve = np.where(negated[first, None], -q[first], q[first])  # exact coordinates, not rounded keys
-    return np.ascontiguousarray(solve), begin, order, negated
+        return self._image.simulate(sets, rows, thread_count(threads))

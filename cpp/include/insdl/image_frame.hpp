@@ -1,0 +1,26 @@
+#pragma once
+// Plain structs, so that the lane solvers can read them too.
+
+#include <cstdint>
+
+namespace insdl {
+
+// Energy bins measured with one incident energy, and the widths of that configuration.
+struct ImageBlock {
+    double incident_energy;  // meV; with the beam along c*, the third component of Q follows from it
+    double fixed_l;          // third component of q (r.l.u. of the chemical cell) where it does not; NaN for kinematic
+    double sigma_energy[3];  // energy resolution sigma(E) = s0 + s1 E + s2 E^2, meV
+    double sigma_q;          // momentum resolution sigma, r.l.u.
+    std::int32_t first_bin, n_bins;
+};
+
+// What differs from image to image besides the model's parameters.
+struct ImageSettings {
+    double width_factor;      // multiplies sigma_energy
+    double broadening;        // sigma growing with the energy, added in quadrature: (broadening E)^2
+    double extra_sigma_q;     // added in quadrature, r.l.u.
+    double twin_fraction;     // share of the domain with h and k exchanged
+    double shift_h, shift_k;  // offset of the measured frame, r.l.u.
+};
+
+}  // namespace insdl

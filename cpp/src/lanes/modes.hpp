@@ -1,0 +1,162 @@
+#pragma once
+// Blocks of q to energies, intensities and amplitudes in the caller's order.
+
+#include "solve.hpp"
+
+namespace insdl::INSDL_ISA {
+
+// q of a block, component by component; the last block repeats its last q.
+template <int kWidth>
+INSDL_INLINE void gather_q(const double* q, std::ptrdiff_t count, double* out) {
+    for (int lane = 0; lane < kWidth; ++lane) {
+        const double* from = q + 3 * (lane < count ? lane : count - 1);
+        for (int a = 0; a < 3; ++a) out[a * kWidth + lane] = from[a];
+    }
+}
+
+// Cartesian components of Q in 1/angstrom.
+template <class R>
+INSDL_INLINE void cartesian(const double* reciprocal, const double* q, R* result) {
+    using T = typename R::Scalar;
+    T narrow[3][R::kWidth];
+    for (int a = 0; a < 3; ++a)
+        for (int lane = 0; lane < R::kWidth; ++lane)
+            narrow[a][lane] = static_cast<T>(q[lane] * reciprocal[a] + q[R::kWidth + lane] * reciprocal[3 + a] +
+                                             q[2 * R::kWidth + lane] * reciprocal[6 + a]);
+    for (int a = 0; a < 3; ++a) result[a] = R::load(narrow[a]);
+}
+
+// One mode's Cartesian amplitude from its rows.
+template <class R>
+INSDL_INLINE void amplitude_of(const FormView& form, int n, const R* z, int mode, R* re, R* im) {
+    using T = typename R::Scalar;
+    for (int a = 0; a < 3; ++a) re[a] = im[a] = R(T(0));
+    for (int r = 0; r < form.n_rows; ++r) {
+        const R x = z[2 * r * n + mode], y = z[(2 * r + 1) * n + mode];
+        for (int a = 0; a < 3; ++a) {
+            const R direction(static_cast<T>(form.row_directions[3 * r + a]));
+            re[a] += direction * x;
+            im[a] += direction * y;
+        }
+    }
+}
+
+// sum_ab (delta_ab - Q_a Q_b / Q^2) v_a conj(v_b); 2/3 of the trace at Q = 0.
+template <class R>
+INSDL_INLINE R perpendicular(const R* q, const R* re, const R* im) {
+    using T = typename R::Scalar;
+    const R squared = q[0] * q[0] + q[1] * q[1] + q[2] * q[2];
+    const R along_re = q[0] * re[0] + q[1] * re[1] + q[2] * re[2];
+    const R along_im = q[0] * im[0] + q[1] * im[1] + q[2] * im[2];
+    R total(T(0));
+    for (int a = 0; a < 3; ++a) total += re[a] * re[a] + im[a] * im[a];
+    const auto away = squared > R(T(1e-16));
+    const R along = (along_re * along_re + along_im * along_im) / select(away, squared, R(T(1)));
+    return select(away, max(total - along, R(T(0))), R(T(2.0 / 3.0)) * total);
+}
+
+template <int kN, class R, class M>
+void modes_of_form(const ModesTask& task) {
+    using T = typename R::Scalar;
+    constexpr int kWidth = R::kWidth;
+    const FormView& form = *task.form;
+    const int n = kN > 0 ? kN : form.n, modes = form.split ? n : n / 2;
+    Block<R, M> block(form, form.n_rows, task.workspace);
+    R* const factors = task.factors ? block.phase + 2 * form.n_site_waves : nullptr;
+    alignas(64) double q[3 * kWidth];
+    for (std::ptrdiff_t begin = 0; begin < task.count; begin += kWidth) {
+        const std::ptrdiff_t left = task.count - begin, used = left < kWidth ? left : kWidth;
+        gather_q<kWidth>(task.q + 3 * begin, left, q);
+        trigonometry(form.n_waves, form.waves, q, block.trig);
+        trigonometry(form.n_site_waves, form.site_waves, q, block.phase);
+        if (factors)
+            for (int i = 0; i < form.n_sites; ++i) {
+                T column[kWidth];
+                for (int lane = 0; lane < kWidth; ++lane)
+                    column[lane] =
+                        static_cast<T>(task.factors[(begin + (lane < used ? lane : used - 1)) * form.n_sites + i]);
+                factors[i] = R::load(column);
+            }
+        assemble<kN>(form, task.values, block.trig, block.v, block.t);
+        set_rows(form, n, factors, block);
+        typename R::Mask careful;
+        if constexpr (Element<M>::kComplex)
+            careful = form.split ? solve_split<kN>(form, block) : solve_full<kN>(form, block);
+        else
+            careful = solve_split<kN>(form, block);
+        R cart[3];
+        cartesian(form.reciprocal, q, cart);
+        T flags[kWidth];
+        select(careful, R(T(1)), R(T(0))).store(flags);
+        for (int lane = 0; lane < used; ++lane) task.careful[begin + lane] = flags[lane] != T(0);
+        if (task.amplitude) {
+            if (form.split) sort_descending(n, block.d, 2 * form.n_rows, n, block.z);
+            for (int m = 0; m < modes; ++m) {
+                R part[6];
+                amplitude_of(form, n, block.z, m, part, part + 3);
+                T lanes[6][kWidth];
+                for (int a = 0; a < 6; ++a) part[a].store(lanes[a]);
+                for (int lane = 0; lane < used; ++lane) {
+                    double* to = task.amplitude + 6 * ((begin + lane) * modes + m);
+                    for (int a = 0; a < 3; ++a) {
+                        to[2 * a] = static_cast<double>(lanes[a][lane]);
+                        to[2 * a + 1] = static_cast<double>(lanes[a + 3][lane]);
+                    }
+                }
+            }
+        }
+        R* const intensity = block.u_as_real();
+        for (int m = 0; m < modes; ++m) {
+            R re[3], im[3];
+            amplitude_of(form, n, block.z, m, re, im);
+            intensity[m] = perpendicular(cart, re, im);
+        }
+        if (form.split && !task.amplitude) sort_descending(n, block.d, 1, n, intensity);
+        for (int m = 0; m < modes; ++m) {
+            T energies[kWidth], values[kWidth];
+            block.d[m].store(energies);
+            intensity[m].store(values);
+            for (int lane = 0; lane < used; ++lane) {
+                task.energy[(begin + lane) * modes + m] = static_cast<double>(energies[lane]);
+                if (task.intensity) task.intensity[(begin + lane) * modes + m] = static_cast<double>(values[lane]);
+            }
+        }
+    }
+}
+
+// Sizes that get a solver of their own, loops unrolled by the compiler.
+template <class R>
+void modes(const ModesTask* task) {
+    const FormView& form = *task->form;
+    if (!form.is_complex) switch (form.n) {
+            case 1:
+                return modes_of_form<1, R, R>(*task);
+            case 2:
+                return modes_of_form<2, R, R>(*task);
+            case 4:
+                return modes_of_form<4, R, R>(*task);
+            case 8:
+                return modes_of_form<8, R, R>(*task);
+            case 16:
+                return modes_of_form<16, R, R>(*task);
+            default:
+                return modes_of_form<0, R, R>(*task);
+        }
+    switch (form.n) {
+        case 2:
+            return modes_of_form<2, R, ComplexLanes<R>>(*task);
+        case 4:
+            return modes_of_form<4, R, ComplexLanes<R>>(*task);
+        default:
+            return modes_of_form<0, R, ComplexLanes<R>>(*task);
+    }
+}
+
+template <class R>
+std::size_t workspace(const FormView* form) {
+    return (form->is_complex ? Block<R, ComplexLanes<R>>::bytes(*form, form->n_rows)
+                             : Block<R, R>::bytes(*form, form->n_rows)) +
+           sizeof(R) * static_cast<std::size_t>(form->n_sites);
+}
+
+}  // namespace insdl::INSDL_ISA

@@ -1,0 +1,317 @@
+#pragma once
+// Modes into the points of an image: every distinct q is solved once, its rows are formed for each reciprocal vector G
+// of the magnetic cell, and +-(q + G) are seen at the third component of Q where each incident energy sees the mode's
+// energy.
+
+#include "../kernel.hpp"
+#include "solve.hpp"
+
+namespace insdl::INSDL_ISA {
+
+inline constexpr double kReach = 4.5;  // Gaussian tails beyond this many sigma are dropped (7e-6 of the weight)
+inline constexpr double kNeutronMass = 2.0721;  // E / k^2 of a neutron, meV angstrom^2
+
+// Everything that one block of q needs, cut from the workspace.
+template <class R, class M>
+struct Points {
+    M *x, *p;
+    R *rows, *weights, *plus, *minus, *energy;
+    std::int32_t *first_bin, *last_bin;  // (mode, block) bins that some lane of the mode reaches
+
+    static std::size_t bytes(const FormView& form, const ImageView& image) {
+        const std::size_t n = static_cast<std::size_t>(form.n);
+        const std::size_t rows = static_cast<std::size_t>(image.n_layers * image.n_rows);
+        return 2 * n * n * sizeof(M) +
+               sizeof(R) * (2 * rows * n + n * static_cast<std::size_t>(image.n_bins) +
+                            2 * static_cast<std::size_t>(image.n_bins)) +
+               2 * sizeof(std::int32_t) * n * static_cast<std::size_t>(image.n_block);
+    }
+
+    Points(const FormView& form, const ImageView& image, void* memory) {
+        const std::ptrdiff_t n = form.n;
+        x = static_cast<M*>(memory);
+        p = x + n * n;
+        rows = reinterpret_cast<R*>(p + n * n);
+        weights = rows + 2 * image.n_layers * image.n_rows * n;
+        plus = weights + n * image.n_bins;
+        minus = plus + image.n_bins;
+        first_bin = reinterpret_cast<std::int32_t*>(minus + image.n_bins);
+        last_bin = first_bin + n * image.n_block;
+    }
+};
+
+// Weight per meV of every mode in every bin: the Gaussian of the block's resolution at the mode's energy, integrated.
+template <class R, class M>
+INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& settings, int n, const R* energy,
+                              Points<R, M>& work) {
+    for (int m = 0; m < n; ++m) {
+        const R e = energy[m];
+        for (std::ptrdiff_t b = 0; b < image.n_block; ++b) {
+            const insdl::ImageBlock& block = image.blocks[b];
+            const R table = R(settings.width_factor) *
+                            (R(block.sigma_energy[0]) + e * (R(block.sigma_energy[1]) + e * R(block.sigma_energy[2])));
+            const R growing = R(settings.broadening) * e;
+            const R sigma = max(sqrt(table * table + growing * growing), R(1e-6));
+            const R reach = R(kReach) * sigma, inverse = R(0.70710678118654752440) / sigma;
+            auto seen = e == e;
+            if (!__builtin_isnan(block.fixed_l)) {
+            } else {
+                seen = e < R(block.incident_energy);
+            }
+            std::int32_t first = -1, last = -1;
+            double edge = 0.0;
+            R below(0.0);
+            for (std::int32_t k = block.first_bin; k < block.first_bin + block.n_bins; ++k) {
+                const double low = image.bins[2 * k], high = image.bins[2 * k + 1];
+                const auto reached = (e + reach > R(low)) & (e - reach < R(high)) & seen;
+                if (!any(reached)) {
+                    if (first >= 0) work.weights[m * image.n_bins + k] = R(0.0);
+                    continue;
+                }
+                if (first < 0 || edge != low || last != k) below = error_function((R(low) - e) * inverse);
+                const R above = error_function((R(high) - e) * inverse);
+                work.weights[m * image.n_bins + k] = select(reached, (above - below) * R(0.5 / (high - low)), R(0.0));
+                if (first < 0) first = k;
+                last = k + 1;
+                edge = high;
+                below = above;
+            }
+            work.first_bin[m * image.n_block + b] = first < 0 ? 0 : first;
+            work.last_bin[m * image.n_block + b] = first < 0 ? 0 : last;
+        }
+    }
+}
+
+// rows[(layer, row), re and im, mode] at q + G, from the eigenvectors.
+template <class R, class M>
+INSDL_INLINE void rows_at_shift(const FormView& form, const ImageView& image, std::ptrdiff_t shift,
+                                Points<R, M>& work) {
+    using E = Element<M>;
+    const int n = form.n;
+    for (int row = 0; row < image.n_layers * image.n_rows; ++row) {
+        const std::int32_t* first = image.first_term + shift * image.n_layers * image.n_rows + row;
+        const M* source = image.row_parity[row % image.n_rows] > 0.0 ? work.x : work.p;
+        R *re = work.rows + 2 * row * n, *im = re + n;
+        for (int m = 0; m < n; ++m) re[m] = im[m] = R(0.0);
+        for (std::int32_t t = first[0]; t < first[1]; ++t) {
+            const ShiftTerm& term = image.terms[t];
+            const M* vector = source + term.column * n;
+            const R cr(term.re), ci(term.im);
+            for (int m = 0; m < n; ++m) {
+                if constexpr (E::kComplex) {
+                    re[m] += cr * vector[m].re - ci * vector[m].im;
+                    im[m] += cr * vector[m].im + ci * vector[m].re;
+                } else {
+                    re[m] += cr * vector[m];
+                    im[m] += ci * vector[m];
+                }
+            }
+        }
+    }
+}
+
+// Squared form factor at Q^2, linear between the entries of the table.
+template <class R>
+INSDL_INLINE R form_factor_at(const ImageView& image, const R& squared) {
+    double place[R::kWidth], low[R::kWidth], high[R::kWidth], rest[R::kWidth];
+    const R scaled = min(squared * R(image.form_factor_scale), R(static_cast<double>(image.n_form_factor - 2)));
+    scaled.store(place);
+    for (int lane = 0; lane < R::kWidth; ++lane) {
+        const auto cell = static_cast<std::int32_t>(place[lane]);  // truncates; the table is short
+        low[lane] = image.form_factor[cell];
+        high[lane] = image.form_factor[cell + 1];
+        rest[lane] = place[lane] - static_cast<double>(cell);
+    }
+    const R f = R::load(low);
+    return f + R::load(rest) * (R::load(high) - f);
+}
+
+inline constexpr int kMostRows = 6, kMostLayers = 64;
+
+// Intensities of the modes at +(q + G) and -(q + G) into the two points' bins.
+template <class R, class M>
+INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R* in_plane, Points<R, M>& work) {
+    const int n = form.n, n_rows = image.n_rows;
+    const R zero(0.0), one(1.0);
+    for (std::ptrdiff_t k = 0; k < image.n_bins; ++k) work.plus[k] = work.minus[k] = zero;
+    const R flat2 = in_plane[0] * in_plane[0] + in_plane[1] * in_plane[1] + in_plane[2] * in_plane[2];
+    R flat[kMostRows];
+    double upright[kMostRows];
+    for (int r = 0; r < n_rows; ++r) {
+        const double* d = image.row_directions + 3 * r;
+        flat[r] = in_plane[0] * R(d[0]) + in_plane[1] * R(d[1]) + in_plane[2] * R(d[2]);
+        upright[r] = image.c_unit[0] * d[0] + image.c_unit[1] * d[1] + image.c_unit[2] * d[2];
+    }
+    for (std::ptrdiff_t b = 0; b < image.n_block; ++b) {
+        const insdl::ImageBlock& block = image.blocks[b];
+        const bool kinematic = __builtin_isnan(block.fixed_l);
+        const double ki2 = block.incident_energy / kNeutronMass;
+        const R ki(__builtin_sqrt(ki2));
+        for (int m = 0; m < n; ++m) {
+            const std::int32_t first = work.first_bin[m * image.n_block + b],
+                               last = work.last_bin[m * image.n_block + b];
+            if (first == last) continue;
+            R qz(kinematic ? 0.0 : block.fixed_l * image.c_star);
+            auto reached = flat2 == flat2;
+            if (kinematic) {
+                const R along2 = R(ki2) - work.energy[m] * R(1.0 / kNeutronMass) - flat2;
+                reached = along2 >= zero;
+                qz = ki - sqrt(max(along2, zero));
+            }
+            const R squared = flat2 + qz * qz;
+            R total[2] = {zero, zero}, along_re[2] = {zero, zero}, along_im[2] = {zero, zero};
+            R vr[2][kMostRows], vi[2][kMostRows];
+            for (int r = 0; r < n_rows; ++r) {
+                const R* row = work.rows + 2 * r * n + m;
+                vr[0][r] = vr[1][r] = row[0];
+                vi[0][r] = vi[1][r] = row[n];
+            }
+            for (int layer = 1; layer < image.n_layers; ++layer) {
+                R s, c;
+                sin_cos_turns(qz * R(image.layer_turns[layer]), s, c);
+                for (int r = 0; r < n_rows; ++r) {
+                    const R* row = work.rows + 2 * (layer * n_rows + r) * n + m;
+                    const R x = row[0], y = row[n], xc = x * c, yc = y * c, xs = x * s, ys = y * s;
+                    vr[0][r] += xc + ys;  // exp(-i theta) at +q
+                    vi[0][r] += yc - xs;
+                    vr[1][r] += xc - ys;  // exp(+i theta) at -q, the whole conjugated
+                    vi[1][r] += yc + xs;
+                }
+            }
+            for (int side = 0; side < 2; ++side)
+                for (int r = 0; r < n_rows; ++r) {
+                    const double* d = image.row_directions + 3 * r;
+                    const double parity = side ? image.row_parity[r] : 1.0;
+                    const R along = (side ? R(upright[r]) * qz - flat[r] : R(upright[r]) * qz + flat[r]) * R(parity);
+                    along_re[side] += along * vr[side][r];
+                    along_im[side] += along * vi[side][r];
+                    total[side] += vr[side][r] * vr[side][r] + vi[side][r] * vi[side][r];
+                    for (int other = 0; other < r; ++other) {  // rows need not be orthogonal
+                        const double* o = image.row_directions + 3 * other;
+                        const double overlap = d[0] * o[0] + d[1] * o[1] + d[2] * o[2];
+                        if (__builtin_fabs(overlap) < 1e-14) continue;
+                        const double twice = 2.0 * overlap * (side ? parity * image.row_parity[other] : 1.0);
+                        total[side] += R(twice) * (vr[side][r] * vr[side][other] + vi[side][r] * vi[side][other]);
+                    }
+                }
+            const auto away = squared > R(1e-16);
+            const R inverse = one / select(away, squared, one);
+            const R factor = select(reached, form_factor_at(image, squared), zero);
+            R value[2];
+            for (int side = 0; side < 2; ++side) {
+                const R along = (along_re[side] * along_re[side] + along_im[side] * along_im[side]) * inverse;
+                value[side] = factor * select(away, total[side] - along, R(2.0 / 3.0) * total[side]);
+            }
+            const R* weights = work.weights + m * image.n_bins;
+            for (std::int32_t k = first; k < last; ++k) {
+                work.plus[k] += value[0] * weights[k];
+                work.minus[k] += value[1] * weights[k];
+            }
+        }
+    }
+}
+
+// A point's bins from lanes to memory, for the lanes that have a place.
+template <class R>
+INSDL_INLINE void put_points(std::ptrdiff_t n_bins, const R* bins, const std::int32_t* place, std::ptrdiff_t used,
+                             double* points) {
+    double* to[R::kWidth];
+    for (std::ptrdiff_t lane = 0; lane < R::kWidth; ++lane)
+        to[lane] =
+            lane < used && place[lane] >= 0 ? points + static_cast<std::ptrdiff_t>(place[lane]) * n_bins : nullptr;
+    for (std::ptrdiff_t k = 0; k < n_bins; ++k) {
+        double values[R::kWidth];
+        bins[k].store(values);
+        for (std::ptrdiff_t lane = 0; lane < R::kWidth; ++lane)
+            if (to[lane]) to[lane][k] = values[lane];
+    }
+}
+
+// One lane of a pack.
+template <class R>
+INSDL_INLINE void set_lane(R& pack, std::ptrdiff_t lane, double value) {
+    double values[R::kWidth];
+    pack.store(values);
+    values[lane] = value;
+    pack = R::load(values);
+}
+
+template <class R, class M>
+void solve_with_care(const ImageTask& task, std::ptrdiff_t begin, std::ptrdiff_t used, Block<R, M>& block,
+                     Points<R, M>& work) {
+    constexpr int kParts = Element<M>::kComplex ? 2 : 1;
+    const FormView& form = *task.form;
+    const int n = form.n;
+    const auto careful = solve_vectors<0>(form, block, work.x, work.p);
+    if (!any(careful)) return;
+    double flags[R::kWidth];
+    select(careful, R(1.0), R(0.0)).store(flags);
+    double* memory = reinterpret_cast<double*>(block.v);  // the matrices are no longer needed
+    double *energy = memory, *x = memory + n, *p = x + kParts * n * n;
+    for (std::ptrdiff_t lane = 0; lane < R::kWidth; ++lane) {
+        if (flags[lane] == 0.0) continue;
+        const bool good = lane < used && task.careful(task.context, begin + lane, energy, x, p);
+        for (int m = 0; m < n; ++m) set_lane(block.d[m], lane, good ? energy[m] : -1e6);
+        for (int k = 0; k < kParts * n * n; ++k) {
+            set_lane(reinterpret_cast<R*>(work.x)[k], lane, good ? x[k] : 0.0);
+            set_lane(reinterpret_cast<R*>(work.p)[k], lane, good ? p[k] : 0.0);
+        }
+    }
+}
+
+template <class R, class M>
+void points_of_form(const ImageTask& task) {
+    constexpr int kWidth = R::kWidth;
+    const FormView& form = *task.form;
+    const ImageView& image = *task.image;
+    const int n = form.n;
+    char* memory = static_cast<char*>(task.workspace);
+    Block<R, M> block(form, n, memory);
+    Points<R, M> work(form, image, memory + Block<R, M>::bytes(form, n));
+    work.energy = block.d;
+    alignas(64) double q[3 * kWidth];
+    for (std::ptrdiff_t begin = task.begin; begin < task.end; begin += kWidth) {
+        const std::ptrdiff_t left = task.end - begin, used = left < kWidth ? left : kWidth;
+        for (std::ptrdiff_t lane = 0; lane < kWidth; ++lane) {
+            const double* from = image.solve_q + 2 * (begin + (lane < used ? lane : used - 1));
+            q[lane] = from[0];
+            q[kWidth + lane] = from[1];
+            q[2 * kWidth + lane] = 0.0;
+        }
+        trigonometry(form.n_waves, form.waves, q, block.trig);
+        assemble<0>(form, task.values, block.trig, block.v, block.t);
+        solve_with_care(task, begin, used, block, work);
+        bin_weights(image, *task.settings, n, block.d, work);
+        for (std::ptrdiff_t g = 0; g < image.n_shift; ++g) {
+            const std::int32_t *plus = image.plus + g * image.n_solve + begin,
+                               *minus = image.minus + g * image.n_solve + begin;
+            bool wanted = false;
+            for (std::ptrdiff_t lane = 0; lane < used; ++lane) wanted = wanted || plus[lane] >= 0 || minus[lane] >= 0;
+            if (!wanted) continue;
+            rows_at_shift(form, image, g, work);
+            const R h = R::load(q) + R(image.shift[2 * g]), k = R::load(q + kWidth) + R(image.shift[2 * g + 1]);
+            R in_plane[3];
+            for (int a = 0; a < 3; ++a) in_plane[a] = h * R(image.in_plane[0][a]) + k * R(image.in_plane[1][a]);
+            spectra(form, image, in_plane, work);
+            put_points(image.n_bins, work.plus, plus, used, task.points);
+            put_points(image.n_bins, work.minus, minus, used, task.points);
+        }
+    }
+}
+
+template <class R>
+void image_points(const ImageTask* task) {
+    if (task->form->is_complex)
+        points_of_form<R, ComplexLanes<R>>(*task);
+    else
+        points_of_form<R, R>(*task);
+}
+
+template <class R>
+std::size_t image_workspace(const FormView* form, const ImageView* image) {
+    if (form->is_complex)
+        return Block<R, ComplexLanes<R>>::bytes(*form, form->n) + Points<R, ComplexLanes<R>>::bytes(*form, *image);
+    return Block<R, R>::bytes(*form, form->n) + Points<R, R>::bytes(*form, *image);
+}
+
+}  // namespace insdl::INSDL_ISA

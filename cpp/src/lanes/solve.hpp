@@ -1,0 +1,334 @@
+#pragma once
+// From a block of q, one a lane, to energies and rows: split form C = L'V L with T = L L' (N x N), or full form
+// L' Sigma L with Q = L L' (2N x 2N). docs/spin-wave-theory.md has the formulas.
+
+#include "../kernel.hpp"
+#include "cholesky.hpp"
+#include "functions.hpp"
+#include "implicit_ql.hpp"
+#include "sorting.hpp"
+#include "tridiagonal.hpp"
+
+namespace insdl::INSDL_ISA {
+
+// Below these fractions of the largest one, a pivot, a squared energy (split) or an energy (full) is left to the
+// careful solver: too few digits remain.
+template <class T>
+struct Limits;
+template <>
+struct Limits<double> {
+    static constexpr double kPivot = 1e-11, kSquared = 1e-11, kEnergy = 1e-6;
+};
+template <>
+struct Limits<float> {
+    static constexpr float kPivot = 1e-4F, kSquared = 1e-3F, kEnergy = 3e-2F;
+};
+
+// Memory of one block, cut from the workspace.
+template <class R, class M>
+struct Block {
+    M *v, *t, *b, *rows, *u, *w;
+    R *d, *e, *inverse, *z, *trig, *phase;
+
+    static std::size_t bytes(const FormView& form, int n_rows) {
+        const std::size_t n = static_cast<std::size_t>(form.n), r = static_cast<std::size_t>(n_rows);
+        return sizeof(M) * (3 * n * n + r * n + 2 * n) +
+               sizeof(R) * (3 * n + 2 * r * n + 2 * static_cast<std::size_t>(form.n_waves) +
+                            2 * static_cast<std::size_t>(form.n_site_waves));
+    }
+
+    Block(const FormView& form, int n_rows, void* memory) {
+        const std::ptrdiff_t n = form.n;
+        M* m = static_cast<M*>(memory);
+        v = m;
+        t = v + n * n;
+        b = t + n * n;
+        rows = b + n * n;
+        u = rows + n_rows * n;
+        w = u + n;
+        R* r = reinterpret_cast<R*>(w + n);
+        d = r;
+        e = d + n;
+        inverse = e + n;
+        z = inverse + n;
+        trig = z + 2 * n_rows * n;
+        phase = trig + 2 * form.n_waves;
+    }
+
+    // n real lanes to work with once u is no longer needed.
+    R* u_as_real() { return reinterpret_cast<R*>(u); }
+};
+
+// cos and sin of 2 pi q.wave for every wave and lane, worked out in double precision. q: lanes' components, (3, width).
+template <class R>
+INSDL_INLINE void trigonometry(int n_waves, const double* waves, const double* q, R* trig) {
+    using T = typename R::Scalar;
+    using D = Lanes<double, 1>;
+    for (int k = 0; k < n_waves; ++k) {
+        T cosines[R::kWidth], sines[R::kWidth];
+        for (int lane = 0; lane < R::kWidth; lane += D::kWidth) {
+            const D turns = D(waves[3 * k]) * D::load(q + lane) + D(waves[3 * k + 1]) * D::load(q + R::kWidth + lane) +
+                            D(waves[3 * k + 2]) * D::load(q + 2 * R::kWidth + lane);
+            D s, c;
+            sin_cos_turns(turns, s, c);
+            double cs[D::kWidth], ss[D::kWidth];
+            c.store(cs);
+            s.store(ss);
+            for (int i = 0; i < D::kWidth; ++i) {
+                cosines[lane + i] = static_cast<T>(cs[i]);
+                sines[lane + i] = static_cast<T>(ss[i]);
+            }
+        }
+        trig[2 * k] = R::load(cosines);
+        trig[2 * k + 1] = R::load(sines);
+    }
+}
+
+template <class R, class M>
+INSDL_INLINE void set_part(M* place, int imaginary, const R& value) {
+    reinterpret_cast<R*>(place)[imaginary] = value;
+}
+
+template <int kN, class M>
+INSDL_INLINE void assemble(const FormView& form, const double* values, const typename Element<M>::Real* trig, M* first,
+                           M* second) {
+    using E = Element<M>;
+    using R = typename E::Real;
+    using T = typename R::Scalar;
+    const int n = kN > 0 ? kN : form.n;
+    const M nothing(T(0));
+    for (int i = 0; i < n; ++i)
+        for (int j = 0; j <= i; ++j) first[i * n + j] = nothing;
+    if (form.split)
+        for (int i = 0; i < n; ++i)
+            for (int j = 0; j <= i; ++j) second[i * n + j] = nothing;
+    for (int k = 0; k < form.n_entries; ++k) {
+        const Entry& entry = form.entries[k];
+        R sum(T(0));
+        for (int t = entry.first; t < form.entries[k + 1].first; ++t) {
+            const Term& term = form.terms[t];
+            sum += R(static_cast<T>(values[term.value])) * trig[term.trig];
+        }
+        M* matrix = entry.matrix == 0 ? first : second;
+        set_part(matrix + entry.row * n + entry.column, entry.imaginary, sum);
+    }
+}
+
+// Diagonalises the matrix a (lower triangle) and turns rows: n_rows of the block's `rows` for a complex matrix, n_rows
+// real ones of `z` for a real one. Afterwards d holds the eigenvalues and z the rows, a complex one as two.
+template <int kN, class R, class M>
+INSDL_INLINE typename R::Mask diagonalise(int n, M* a, int n_rows, Block<R, M>& block) {
+    using E = Element<M>;
+    if constexpr (E::kComplex) {
+        tridiagonalise<kN>(n, a, block.d, block.e, n_rows, block.rows, block.u, block.w);
+        for (int r = 0; r < n_rows; ++r)
+            for (int k = 0; k < n; ++k) {
+                block.z[(2 * r) * n + k] = block.rows[r * n + k].re;
+                block.z[(2 * r + 1) * n + k] = block.rows[r * n + k].im;
+            }
+    } else {
+        tridiagonalise<kN>(n, a, block.d, block.e, n_rows, block.z, block.u, block.w);
+    }
+    return implicit_ql<kN>(n, block.d, block.e, E::kComplex ? 2 * n_rows : n_rows, block.z);
+}
+
+// The block's rows before any of the solver's transformations: phases, form factors and directions of the sites.
+template <class R, class M>
+INSDL_INLINE void set_rows(const FormView& form, int n, const R* factors, Block<R, M>& block) {
+    using E = Element<M>;
+    const R zero(typename R::Scalar(0));
+    for (int k = 0; k < 2 * form.n_rows * n; ++k) block.z[k] = zero;
+    for (int k = 0; k < form.n_row_terms; ++k) {
+        const RowTerm& term = form.row_terms[k];
+        const R* phase = block.phase + 2 * form.wave_of_site[term.site];
+        R c = phase[0], s = -phase[1];
+        if (factors) {
+            c *= factors[term.site];
+            s *= factors[term.site];
+        }
+        const R re(static_cast<typename R::Scalar>(term.re)), im(static_cast<typename R::Scalar>(term.im));
+        R* row = block.z + 2 * term.row * n;
+        row[term.column] += c * re - s * im;
+        row[n + term.column] += c * im + s * re;
+    }
+    if constexpr (E::kComplex)
+        for (int r = 0; r < form.n_rows; ++r)
+            for (int k = 0; k < n; ++k) block.rows[r * n + k] = M(block.z[2 * r * n + k], block.z[(2 * r + 1) * n + k]);
+}
+
+template <class R, class M>
+INSDL_INLINE R largest_diagonal(int n, const M* a, R largest) {
+    for (int i = 0; i < n; ++i) largest = max(largest, abs(Element<M>::real(a[i * n + i])));
+    return largest;
+}
+
+// T = L L' in t, the lower triangle of L'V L in v. Returns the lanes where T is close to singular.
+template <int kN, class R, class M>
+INSDL_INLINE typename R::Mask reduce(int size, Block<R, M>& block) {
+    using E = Element<M>;
+    using T = typename R::Scalar;
+    const int n = kN > 0 ? kN : size;
+    const R scale = largest_diagonal(n, block.v, largest_diagonal(n, block.t, R(T(0))));
+    const R pivot = factorise<kN>(n, block.t, block.inverse);
+    for (int i = 0; i < n; ++i)
+        for (int j = 0; j < i; ++j) block.v[j * n + i] = E::conj(block.v[i * n + j]);
+    congruence<kN>(n, block.t, block.v, block.b, block.v);
+    return ~(pivot > R(Limits<T>::kPivot) * scale);
+}
+
+// Lanes whose smallest squared energy has too few digits beside the largest one.
+template <class R>
+INSDL_INLINE typename R::Mask too_soft(int n, const R* squared) {
+    R largest = squared[0], smallest = squared[0];
+    for (int m = 1; m < n; ++m) {
+        largest = max(largest, squared[m]);
+        smallest = min(smallest, squared[m]);
+    }
+    return ~(smallest > R(Limits<typename R::Scalar>::kSquared) * largest);
+}
+
+// Energies (n_modes, unordered) in d, and the rows' amplitudes in z: (row, re and im, mode), p-rows with their factor
+// -i. Returns the lanes for the careful solver.
+template <int kN, class R, class M>
+INSDL_INLINE typename R::Mask solve_split(const FormView& form, Block<R, M>& block) {
+    using E = Element<M>;
+    using T = typename R::Scalar;
+    const int n = kN > 0 ? kN : form.n;
+    const R zero(T(0)), half(T(0.5));
+    const auto shaky = reduce<kN>(n, block);
+    for (int r = 0; r < form.n_rows; ++r) {
+        const auto transform = [&](auto* row) {
+            if (r < form.n_rows_x)
+                times_factor<kN>(n, block.t, row);
+            else
+                times_inverse_adjoint<kN>(n, block.t, block.inverse, row);
+        };
+        if constexpr (E::kComplex) {
+            transform(block.rows + r * n);
+        } else {
+            transform(block.z + 2 * r * n);
+            transform(block.z + (2 * r + 1) * n);
+        }
+    }
+    auto careful = diagonalise<kN>(n, block.v, E::kComplex ? form.n_rows : 2 * form.n_rows, block);
+    careful = careful | shaky | too_soft(n, block.d);
+    for (int m = 0; m < n; ++m) {
+        const R w = sqrt(max(block.d[m], zero));
+        const R root = sqrt(half * w);  // sqrt(w / 2)
+        const R inverse = half / select(root > zero, root, R(T(1)));
+        block.d[m] = w;
+        for (int r = 0; r < form.n_rows; ++r) {
+            R *re = block.z + 2 * r * n + m, *im = re + n;
+            if (r < form.n_rows_x) {
+                *re *= inverse;
+                *im *= inverse;
+            } else {  // times -i sqrt(w / 2)
+                const R old = *re;
+                *re = *im * root;
+                *im = -old * root;
+            }
+        }
+    }
+    return careful;
+}
+
+// Energies (unordered) in d and eigenvectors x = L u / sqrt(2 w), p / -i = sqrt(w / 2) L^{-}' u, both (basis, mode).
+// Returns the lanes for the careful solver. The block has n rows.
+template <int kN, class R, class M>
+INSDL_INLINE typename R::Mask solve_vectors(const FormView& form, Block<R, M>& block, M* x, M* p) {
+    using E = Element<M>;
+    using T = typename R::Scalar;
+    const int n = kN > 0 ? kN : form.n;
+    const R zero(T(0)), half(T(0.5));
+    const auto shaky = reduce<kN>(n, block);
+    M* identity = E::kComplex ? block.rows : reinterpret_cast<M*>(block.z);
+    for (int i = 0; i < n; ++i)
+        for (int j = 0; j < n; ++j) identity[i * n + j] = M(i == j ? T(1) : T(0));
+    auto careful = diagonalise<kN>(n, block.v, n, block);
+    careful = careful | shaky | too_soft(n, block.d);
+    const auto vector = [&](int k, int m) {
+        if constexpr (E::kComplex)
+            return M(block.z[2 * k * n + m], block.z[(2 * k + 1) * n + m]);
+        else
+            return block.z[k * n + m];
+    };
+    for (int m = 0; m < n; ++m) {
+        const R w = sqrt(max(block.d[m], zero));
+        const R root = sqrt(half * w);
+        const R inverse = half / select(root > zero, root, R(T(1)));
+        block.d[m] = w;
+        for (int k = 0; k < n; ++k) {
+            const M u = vector(k, m);
+            x[k * n + m] = u * inverse;
+            p[k * n + m] = u * root;
+        }
+    }
+    for (int k = n - 1; k >= 0; --k) {  // x <- L x, from the last row up; p <- L^{-}' p, likewise
+        for (int m = 0; m < n; ++m) {
+            M sum = x[k * n + m] * E::real(block.t[k * n + k]);
+            M rest = p[k * n + m];
+            for (int j = 0; j < k; ++j) sum = E::add(sum, block.t[k * n + j], x[j * n + m]);
+            for (int j = k + 1; j < n; ++j) rest = E::subtract(rest, E::conj(block.t[j * n + k]), p[j * n + m]);
+            x[k * n + m] = sum;
+            p[k * n + m] = rest * block.inverse[k];
+        }
+    }
+    return careful;
+}
+
+// c_ij = (L' Sigma L)_ij = i sum_{k < N} [conj(L_ki) L_{k+N,j} - conj(L_{k+N,i}) L_kj], lower triangle.
+template <int kN, class M>
+INSDL_INLINE void commutator_form(int size, const M* l, M* c) {
+    using E = Element<M>;
+    using T = typename E::Real::Scalar;
+    const int n = kN > 0 ? kN : size, half = n / 2;
+    for (int i = 0; i < n; ++i)
+        for (int j = 0; j <= i; ++j) {
+            M s(T(0));
+            for (int k = i; k < half; ++k) s = E::add_conj_first(s, l[k * n + i], l[(k + half) * n + j]);
+            const int first = i > half ? i - half : 0;
+            M t(T(0));
+            for (int k = first > j ? first : j; k < half; ++k)
+                t = E::add_conj_first(t, l[(k + half) * n + i], l[k * n + j]);
+            s = s - t;
+            c[i * n + j] = {-s.im, s.re};
+        }
+}
+
+// row <- row Sigma L, rows of 2N elements: (row Sigma)_x = -i row_p, (row Sigma)_p = i row_x.
+template <int kN, class R, class M>
+INSDL_INLINE void times_commutator(int size, M* row) {
+    const int n = kN > 0 ? kN : size, half = n / 2;
+    for (int k = 0; k < half; ++k) {
+        const M x = row[k], p = row[k + half];
+        row[k] = M(p.im, -p.re);
+        row[k + half] = M(-x.im, x.re);
+    }
+}
+
+template <int kN, class R, class M>
+INSDL_INLINE typename R::Mask solve_full(const FormView& form, Block<R, M>& block) {
+    using T = typename R::Scalar;
+    const int n = kN > 0 ? kN : form.n, modes = n / 2;
+    const R zero(T(0)), one(T(1));
+    const R scale = largest_diagonal(n, block.v, zero);
+    const R pivot = factorise<kN>(n, block.v, block.inverse);
+    commutator_form<kN>(n, block.v, block.b);
+    for (int r = 0; r < form.n_rows; ++r) {
+        times_commutator<kN, R>(n, block.rows + r * n);
+        times_factor<kN>(n, block.v, block.rows + r * n);
+    }
+    auto careful = diagonalise<kN>(n, block.b, form.n_rows, block);
+    careful = careful | ~(pivot > R(Limits<T>::kPivot) * scale);
+    // The N positive eigenvalues to the front, in any order: the largest of each is found by sorting later, so here all
+    // eigenvalues are sorted, descending, with their rows.
+    sort_descending(n, block.d, 2 * form.n_rows, n, block.z);
+    careful = careful | ~(block.d[modes - 1] > R(Limits<T>::kEnergy) * block.d[0]);
+    for (int m = 0; m < modes; ++m) {
+        const R factor = one / sqrt(select(block.d[m] > zero, block.d[m], one));
+        for (int r = 0; r < 2 * form.n_rows; ++r) block.z[r * n + m] *= factor;
+    }
+    return careful;
+}
+
+}  // namespace insdl::INSDL_ISA

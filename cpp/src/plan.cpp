@@ -1,0 +1,195 @@
+#include "plan.hpp"
+
+#include <cmath>
+#include <map>
+#include <tuple>
+
+namespace insdl {
+namespace {
+
+constexpr double kSameWave = 1e-9;
+constexpr double kZero = 1e-12;
+
+// The number of `wave` in the list (three numbers each), added where it is new.
+std::int32_t number_of(std::vector<double>& waves, const Vector3& wave) {
+    const std::size_t count = waves.size() / 3;
+    for (std::size_t k = 0; k < count; ++k)
+        if ((Eigen::Map<const Vector3>(waves.data() + 3 * k) - wave).cwiseAbs().maxCoeff() < kSameWave)
+            return static_cast<std::int32_t>(k);
+    waves.insert(waves.end(), wave.data(), wave.data() + 3);
+    return static_cast<std::int32_t>(count);
+}
+
+// First component that is not zero positive: a wave and its opposite share cosine and sine.
+bool is_backward(const Vector3& wave) {
+    for (int a = 0; a < 3; ++a)
+        if (std::abs(wave[a]) > kSameWave) return wave[a] < 0.0;
+    return false;
+}
+
+// An orthonormal basis of the space that the vectors span.
+std::vector<Vector3> span_of(const std::vector<Vector3>& vectors) {
+    double largest = 0.0;
+    for (const Vector3& v : vectors) largest = std::max(largest, v.norm());
+    std::vector<Vector3> basis;
+    for (const Vector3& v : vectors) {
+        Vector3 rest = v;
+        for (int twice = 0; twice < 2; ++twice)
+            for (const Vector3& b : basis) rest -= b.dot(rest) * b;
+        if (rest.norm() > kZero * largest && basis.size() < 3) basis.push_back(rest.normalized());
+    }
+    return basis;
+}
+
+}  // namespace
+
+FormPlan::FormPlan(const Model& model, bool split) {
+    basis_ = split ? basis_of(model) : site_basis(model);
+    for (int r = 0; r < 3; ++r)
+        for (int a = 0; a < 3; ++a) reciprocal_.push_back(model.reciprocal()(r, a));
+    find_entries(model, split);
+    find_rows(model, split);
+    // From here on the waves meet q in r.l.u. of the chemical cell.
+    for (auto* waves : {&waves_, &site_waves_})
+        for (std::size_t k = 0; k < waves->size(); k += 3) {
+            Eigen::Map<Vector3> wave(waves->data() + k);
+            wave = Vector3(model.q_to_magnetic().transpose() * wave);
+        }
+    view_.n_modes = static_cast<std::int32_t>(model.size());
+    view_.n = static_cast<std::int32_t>(split ? model.size() : 2 * model.size());
+    view_.split = split ? 1 : 0;
+    view_.is_complex = basis_.is_real ? 0 : 1;
+    view_.n_waves = static_cast<std::int32_t>(waves_.size() / 3);
+    view_.waves = waves_.data();
+    view_.n_entries = static_cast<std::int32_t>(entries_.size() - 1);
+    view_.entries = entries_.data();
+    view_.terms = terms_.data();
+    view_.n_sites = static_cast<std::int32_t>(model.size());
+    view_.n_site_waves = static_cast<std::int32_t>(site_waves_.size() / 3);
+    view_.site_waves = site_waves_.data();
+    view_.wave_of_site = wave_of_site_.data();
+    view_.n_row_terms = static_cast<std::int32_t>(row_terms_.size());
+    view_.row_terms = row_terms_.data();
+    view_.row_directions = row_directions_.data();
+    view_.reciprocal = reciprocal_.data();
+}
+
+void FormPlan::find_entries(const Model& model, bool split) {
+    const auto n = model.size();
+    waves_.assign(3, 0.0);
+    // (matrix, row, column, imaginary, trig, parameter) -> coefficient
+    using Key = std::tuple<std::int32_t, std::int32_t, std::int32_t, std::int32_t, std::int32_t, std::ptrdiff_t>;
+    std::map<Key, double> coefficients;
+    double largest = 0.0;
+    const auto add = [&](std::int32_t matrix, std::ptrdiff_t row, std::ptrdiff_t column, const Vector3& wave,
+                         Complex weight, std::ptrdiff_t parameter) {
+        if (row < column) return;  // the lower triangle is all that is needed
+        largest = std::max(largest, std::abs(weight));
+        const bool backward = is_backward(wave);
+        const std::int32_t cosine = 2 * number_of(waves_, backward ? Vector3(-wave) : wave), sine = cosine + 1;
+        const double turn = backward ? -1.0 : 1.0;
+        const auto r = static_cast<std::int32_t>(row), c = static_cast<std::int32_t>(column);
+        // weight exp(i theta), theta = 2 pi q.wave
+        coefficients[{matrix, r, c, 0, cosine, parameter}] += weight.real();
+        coefficients[{matrix, r, c, 0, sine, parameter}] -= turn * weight.imag();
+        if (basis_.is_real) return;
+        coefficients[{matrix, r, c, 1, cosine, parameter}] += weight.imag();
+        coefficients[{matrix, r, c, 1, sine, parameter}] += turn * weight.real();
+    };
+    const auto add_in_basis = [&](std::int32_t matrix, std::ptrdiff_t row0, std::ptrdiff_t column0, std::ptrdiff_t i,
+                                  std::ptrdiff_t j, const Vector3& offset, double coefficient,
+                                  std::ptrdiff_t parameter) {
+        const Vector3 wave = offset + basis_.position[j] - basis_.position[i];
+        for (const BasisTerm& left : basis_.of_site[i])
+            for (const BasisTerm& right : basis_.of_site[j])
+                add(matrix, row0 + left.column, column0 + right.column, wave,
+                    coefficient * std::conj(left.weight) * right.weight, parameter);
+    };
+    for (const Hop& hop : model.hops()) {
+        const Vector3& d = model.offsets()[hop.offset];
+        const Vector3 back = -d;
+        const std::int32_t t_matrix = split ? 1 : 0;
+        const std::ptrdiff_t p = split ? 0 : n;
+        add_in_basis(0, 0, 0, hop.i, hop.j, d, hop.xx, hop.parameter);
+        add_in_basis(0, 0, 0, hop.j, hop.i, back, hop.xx, hop.parameter);
+        add_in_basis(t_matrix, p, p, hop.i, hop.j, d, hop.pp, hop.parameter);
+        add_in_basis(t_matrix, p, p, hop.j, hop.i, back, hop.pp, hop.parameter);
+        if (split) continue;
+        // G_ij += xp e^{i theta} and G_ji += px e^{-i theta}; G' stands below the diagonal.
+        add_in_basis(0, n, 0, hop.j, hop.i, back, hop.xp, hop.parameter);
+        add_in_basis(0, n, 0, hop.i, hop.j, d, hop.px, hop.parameter);
+    }
+    for (const OnSite& term : model.on_sites()) {
+        const Vector3 none = Vector3::Zero();
+        add_in_basis(0, 0, 0, term.site, term.site, none, term.xx, term.parameter);
+        add_in_basis(split ? 1 : 0, split ? 0 : n, split ? 0 : n, term.site, term.site, none, term.pp, term.parameter);
+        if (!split) add_in_basis(0, n, 0, term.site, term.site, none, term.xp, term.parameter);
+    }
+    std::tuple<std::int32_t, std::int32_t, std::int32_t, std::int32_t> last{-1, 0, 0, 0};
+    std::int32_t last_trig = -1;
+    for (const auto& [key, coefficient] : coefficients) {
+        const auto& [matrix, row, column, imaginary, trig, parameter] = key;
+        if (std::abs(coefficient) <= kZero * largest) continue;
+        const std::tuple place{matrix, row, column, imaginary};
+        if (place != last) {
+            entries_.push_back({matrix, row, column, imaginary, static_cast<std::int32_t>(terms_.size())});
+            last = place;
+            last_trig = -1;
+        }
+        if (trig != last_trig) {
+            terms_.push_back({static_cast<std::int32_t>(n_values_++), trig});
+            last_trig = trig;
+        }
+        shares_.push_back({static_cast<std::int32_t>(n_values_ - 1), parameter, coefficient});
+    }
+    entries_.push_back({0, 0, 0, 0, static_cast<std::int32_t>(terms_.size())});
+}
+
+void FormPlan::find_rows(const Model& model, bool split) {
+    const auto n = model.size();
+    std::vector<Vector3> along_x, along_p;
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        const double root = std::sqrt(model.sites()[i].spin / model.n_cells());
+        along_x.push_back(root * (model.sites()[i].moment * model.frames()[i].e1));
+        along_p.push_back(root * (model.sites()[i].moment * model.frames()[i].e2));
+        wave_of_site_.push_back(number_of(site_waves_, model.sites()[i].position - basis_.position[i]));
+    }
+    std::vector<Vector3> x_directions, p_directions;
+    if (split) {
+        x_directions = span_of(along_x);
+        p_directions = span_of(along_p);
+    } else {
+        std::vector<Vector3> both = along_x;
+        both.insert(both.end(), along_p.begin(), along_p.end());
+        x_directions = span_of(both);
+    }
+    const auto add = [&](const std::vector<Vector3>& directions, const std::vector<Vector3>& along, std::size_t row0,
+                         std::ptrdiff_t column0) {
+        for (std::size_t r = 0; r < directions.size(); ++r)
+            for (std::ptrdiff_t i = 0; i < n; ++i)
+                for (const BasisTerm& term : basis_.of_site[i]) {
+                    const Complex weight = directions[r].dot(along[i]) * term.weight;
+                    if (std::abs(weight) > kZero)
+                        row_terms_.push_back({static_cast<std::int32_t>(row0 + r),
+                                              static_cast<std::int32_t>(column0 + term.column),
+                                              static_cast<std::int32_t>(i), weight.real(), weight.imag()});
+                }
+    };
+    add(x_directions, along_x, 0, 0);
+    if (split)
+        add(p_directions, along_p, x_directions.size(), 0);
+    else
+        add(x_directions, along_p, 0, n);
+    view_.n_rows_x = static_cast<std::int32_t>(x_directions.size());
+    view_.n_rows = static_cast<std::int32_t>(x_directions.size() + p_directions.size());
+    for (const auto* directions : {&x_directions, &p_directions})
+        for (const Vector3& v : *directions) row_directions_.insert(row_directions_.end(), v.data(), v.data() + 3);
+}
+
+void FormPlan::evaluate(const double* parameters, double* values) const {
+    std::fill(values, values + n_values_, 0.0);
+    for (const Share& share : shares_)
+        values[share.value] += share.coefficient * (share.parameter == kFixed ? 1.0 : parameters[share.parameter]);
+}
+
+}  // namespace insdl

@@ -1,0 +1,34 @@
+#pragma once
+// Weight of every grid point in every pixel along one axis: the momentum resolution around the point, integrated over
+// the pixel, per point of the pixel.
+
+#include <cstdint>
+#include <vector>
+
+#include "insdl/image.hpp"
+#include "kernel.hpp"
+
+namespace insdl {
+
+struct Stencil {
+    double sigma, shift;  // what it was made for
+    std::vector<std::int32_t> first, count;
+    std::vector<double> weight;  // (n_pixel, n_grid)
+
+    StencilView view() const { return {first.data(), count.data(), weight.data()}; }
+};
+
+// The stencils of one image, kept for the next one where widths and shifts are the same.
+class StencilCache {
+  public:
+    void prepare(const ImageView& image, const ImageSettings& settings);
+    StencilView along_h(std::ptrdiff_t block) const { return stencils_[h_[static_cast<std::size_t>(block)]].view(); }
+    StencilView along_k(std::ptrdiff_t block) const { return stencils_[k_[static_cast<std::size_t>(block)]].view(); }
+
+  private:
+    std::size_t find(const ImageView& image, double sigma, double shift);
+    std::vector<Stencil> stencils_;
+    std::vector<std::size_t> h_, k_;
+};
+
+}  // namespace insdl
