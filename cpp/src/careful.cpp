@@ -123,7 +123,8 @@ void amplitudes_of(const FormView& form, const CarefulModes& modes, const double
                                std::conj(phase(turns(form.site_waves + 3 * form.wave_of_site[term.site], q)));
         const bool along_p = form.split && term.row >= form.n_rows_x;
         const ComplexMatrix& source = form.split ? (along_p ? modes.p : modes.x) : modes.z;
-        const Complex factor = along_p ? weight * Complex(0.0, -1.0) : weight;
+        const Complex part = term.part ? Complex(0.0, weight.imag()) : Complex(weight.real());
+        const Complex factor = form.is_complex ? weight : part;
         for (int m = 0; m < form.n_modes; ++m)
             for (int a = 0; a < 3; ++a)
                 amplitude[3 * m + a] += factor * source(term.column, m) * form.row_directions[3 * term.row + a];

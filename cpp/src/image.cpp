@@ -64,12 +64,16 @@ void ImagePlan::Compiled::find_terms(const Model& model, const FormPlan& plan, c
     const FormView& form = plan.view();
     const auto of_site = find_layers(model);
     const auto layers = static_cast<std::int32_t>(layer_turns.size());
-    row_directions.assign(form.row_directions, form.row_directions + 3 * form.n_rows);
-    for (std::int32_t r = 0; r < form.n_rows; ++r) row_parity.push_back(r < form.n_rows_x ? 1.0 : -1.0);
+    for (const auto* directions : {&plan.x_directions(), &plan.p_directions()})
+        for (const Vector3& direction : *directions) {
+            row_directions.insert(row_directions.end(), direction.data(), direction.data() + 3);
+            row_parity.push_back(directions == &plan.x_directions() ? 1.0 : -1.0);
+        }
+    const auto n_rows = static_cast<std::int32_t>(row_parity.size());
     for (std::ptrdiff_t g = 0; g < geometry.n_shift; ++g) {
         const Vector3 shift = model.q_to_magnetic() * Vector3(geometry.shift[2 * g], geometry.shift[2 * g + 1], 0.0);
         for (std::int32_t layer = 0; layer < layers; ++layer)
-            for (std::int32_t r = 0; r < form.n_rows; ++r) {
+            for (std::int32_t r = 0; r < n_rows; ++r) {
                 first_term.push_back(static_cast<std::int32_t>(terms.size()));
                 const Vector3 direction = Eigen::Map<const Vector3>(row_directions.data() + 3 * r);
                 std::vector<Complex> row(static_cast<std::size_t>(form.n), 0.0);
@@ -77,7 +81,7 @@ void ImagePlan::Compiled::find_terms(const Model& model, const FormPlan& plan, c
                     if (of_site[static_cast<std::size_t>(i)] != layer) continue;
                     const Site& site = model.sites()[static_cast<std::size_t>(i)];
                     const Frame& frame = model.frames()[static_cast<std::size_t>(i)];
-                    const bool along_x = r < form.n_rows_x;
+                    const bool along_x = row_parity[static_cast<std::size_t>(r)] > 0.0;
                     const double part =
                         std::sqrt(site.spin) * direction.dot(site.moment * (along_x ? frame.e1 : frame.e2));
                     const Vector3& u = plan.basis().position[static_cast<std::size_t>(i)];
@@ -127,7 +131,7 @@ ImagePlan::ImagePlan(const Model& model, const SpinwavePlan& plan, const ImageGe
     compiled_->form = &plan.form(Form::kAutomatic);
     compiled_->find_terms(model, *compiled_->form, geometry);
     view.n_layers = static_cast<std::int32_t>(compiled_->layer_turns.size());
-    view.n_rows = compiled_->form->view().n_rows;
+    view.n_rows = static_cast<std::int32_t>(compiled_->row_parity.size());
     view.layer_turns = compiled_->layer_turns.data();
     view.row_directions = compiled_->row_directions.data();
     view.row_parity = compiled_->row_parity.data();

@@ -134,8 +134,8 @@ bool find_signs(const Form& form, const std::vector<Vector3>& shift, Inversion& 
 std::optional<Inversion> find_inversion(const Model& model) {
     if (!model.is_split()) return std::nullopt;
     const Form form = collect(model);
-    for (const bool in_plane : {true, false}) {
-        if (in_plane && !model.is_layered()) continue;
+    for (const bool in_plane : {false, true}) {
+        if (in_plane && !model.is_layered()) continue;  // heights do not matter there
         for (std::ptrdiff_t j = 0; j < model.size(); ++j) {
             Inversion inversion;
             std::vector<Vector3> shift;

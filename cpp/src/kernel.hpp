@@ -19,9 +19,10 @@ struct Entry {
     std::int32_t matrix, row, column, imaginary, first;
 };
 
-// Row `row`, basis vector `column`: += weight * (phase and form factor of the site).
+// Row `row`, basis vector `column`: += weight * (phase and form factor of the site). A real form's rows are real:
+// `part` says whether a row stands for the real or the imaginary part.
 struct RowTerm {
-    std::int32_t row, column, site;
+    std::int32_t row, column, site, part;
     double re, im;
 };
 
@@ -40,13 +41,15 @@ struct FormView {
     std::int32_t n_sites;
     std::int32_t n_site_waves;
     const double* site_waves;          // (n_site_waves, 3)
-    const std::int32_t* wave_of_site;  // phase of site i: exp(-2 pi i q.site_waves[wave_of_site[i]])
+    const std::int32_t* wave_of_site;  // phase of site i: exp(-2 pi i q.site_waves[wave_of_site[i]]), none for wave 0
     std::int32_t n_rows;               // split: rows along x first, then along p; full: one kind
     std::int32_t n_rows_x;
     std::int32_t n_row_terms;
     const RowTerm* row_terms;
-    const double* row_directions;  // (n_rows, 3) Cartesian
-    const double* reciprocal;      // (3, 3) rows: reciprocal vectors of the chemical cell, 2 pi included
+    const double* row_directions;   // (n_rows, 3) Cartesian
+    const std::int32_t* row_parts;  // (n_rows) 0 or 1 in a real form: the row is the real or the imaginary part
+    std::int32_t orthogonal;   // 1 where the directions of different rows are orthogonal or the rows different parts
+    const double* reciprocal;  // (3, 3) rows: reciprocal vectors of the chemical cell, 2 pi included
 };
 
 // Modes at `count` q for one parameter set. Null outputs are left out.

@@ -68,10 +68,10 @@ FormPlan::FormPlan(const Model& model, bool split) {
     view_.n_site_waves = static_cast<std::int32_t>(site_waves_.size() / 3);
     view_.site_waves = site_waves_.data();
     view_.wave_of_site = wave_of_site_.data();
-    view_.n_row_terms = static_cast<std::int32_t>(row_terms_.size());
-    view_.row_terms = row_terms_.data();
-    view_.row_directions = row_directions_.data();
     view_.reciprocal = reciprocal_.data();
+    plain_view_ = view_;
+    rows_.show(view_);
+    plain_rows_.show(plain_view_);
 }
 
 void FormPlan::find_entries(const Model& model, bool split) {
@@ -145,45 +145,93 @@ void FormPlan::find_entries(const Model& model, bool split) {
     entries_.push_back({0, 0, 0, 0, static_cast<std::int32_t>(terms_.size())});
 }
 
+// One row a direction; in a real form one for the real and one for the imaginary part. p carries its factor -i.
 void FormPlan::find_rows(const Model& model, bool split) {
     const auto n = model.size();
     std::vector<Vector3> along_x, along_p;
+    site_waves_.assign(3, 0.0);
+    const Vector3 first = model.sites().front().position - basis_.position.front();
     for (std::ptrdiff_t i = 0; i < n; ++i) {
         const double root = std::sqrt(model.sites()[i].spin / model.n_cells());
         along_x.push_back(root * (model.sites()[i].moment * model.frames()[i].e1));
         along_p.push_back(root * (model.sites()[i].moment * model.frames()[i].e2));
-        wave_of_site_.push_back(number_of(site_waves_, model.sites()[i].position - basis_.position[i]));
+        // A phase that all sites share is a mode's own and has no meaning.
+        wave_of_site_.push_back(number_of(site_waves_, model.sites()[i].position - basis_.position[i] - first));
     }
-    std::vector<Vector3> x_directions, p_directions;
     if (split) {
-        x_directions = span_of(along_x);
-        p_directions = span_of(along_p);
+        x_directions_ = span_of(along_x);
+        p_directions_ = span_of(along_p);
     } else {
         std::vector<Vector3> both = along_x;
         both.insert(both.end(), along_p.begin(), along_p.end());
-        x_directions = span_of(both);
+        x_directions_ = span_of(both);
     }
-    const auto add = [&](const std::vector<Vector3>& directions, const std::vector<Vector3>& along, std::size_t row0,
-                         std::ptrdiff_t column0) {
-        for (std::size_t r = 0; r < directions.size(); ++r)
-            for (std::ptrdiff_t i = 0; i < n; ++i)
-                for (const BasisTerm& term : basis_.of_site[i]) {
-                    const Complex weight = directions[r].dot(along[i]) * term.weight;
-                    if (std::abs(weight) > kZero)
-                        row_terms_.push_back({static_cast<std::int32_t>(row0 + r),
-                                              static_cast<std::int32_t>(column0 + term.column),
-                                              static_cast<std::int32_t>(i), weight.real(), weight.imag()});
-                }
+    const auto add = [&](const Vector3& direction, const std::vector<Vector3>& along, Complex factor,
+                         std::ptrdiff_t column0, Rows& rows, std::int32_t part) {
+        for (std::ptrdiff_t i = 0; i < n; ++i)
+            for (const BasisTerm& term : basis_.of_site[i]) {
+                const Complex weight = factor * direction.dot(along[i]) * term.weight;
+                if (std::abs(weight) > kZero)
+                    rows.terms.push_back({rows.count, static_cast<std::int32_t>(column0 + term.column),
+                                          static_cast<std::int32_t>(i), part, weight.real(), weight.imag()});
+            }
     };
-    add(x_directions, along_x, 0, 0);
-    if (split)
-        add(p_directions, along_p, x_directions.size(), 0);
-    else
-        add(x_directions, along_p, 0, n);
-    view_.n_rows_x = static_cast<std::int32_t>(x_directions.size());
-    view_.n_rows = static_cast<std::int32_t>(x_directions.size() + p_directions.size());
-    for (const auto* directions : {&x_directions, &p_directions})
-        for (const Vector3& v : *directions) row_directions_.insert(row_directions_.end(), v.data(), v.data() + 3);
+    const auto add_rows = [&](const std::vector<Vector3>& directions, bool along_p_too, bool is_p) {
+        for (const Vector3& direction : directions)
+            for (std::int32_t part = 0; part < (basis_.is_real ? 2 : 1); ++part) {
+                const Complex factor = is_p ? Complex(0.0, -1.0) : Complex(1.0);
+                add(direction, is_p ? along_p : along_x, factor, 0, rows_, part);
+                if (along_p_too) add(direction, along_p, 1.0, n, rows_, part);
+                rows_.end_row(direction, part);
+            }
+    };
+    add_rows(x_directions_, !split, false);
+    rows_.count_x = rows_.count;
+    add_rows(p_directions_, false, true);
+    simplify_rows();
+}
+
+// Without form factors and phases the terms of an element add up to a constant, and rows of nothing fall away.
+void FormPlan::simplify_rows() {
+    plain_rows_ = rows_;
+    if (site_waves_.size() > 3) return;
+    plain_rows_ = {};
+    for (std::int32_t r = 0; r < rows_.count; ++r) {
+        if (r == rows_.count_x) plain_rows_.count_x = plain_rows_.count;
+        std::map<std::int32_t, Complex> elements;
+        for (const RowTerm& term : rows_.terms)
+            if (term.row == r) elements[term.column] += Complex(term.re, term.im);
+        bool empty = true;
+        const std::int32_t part = rows_.parts[static_cast<std::size_t>(r)];
+        for (const auto& [column, weight] : elements) {
+            const double size = basis_.is_real ? std::abs(part ? weight.imag() : weight.real()) : std::abs(weight);
+            if (size <= kZero) continue;
+            plain_rows_.terms.push_back({plain_rows_.count, column, 0, part, weight.real(), weight.imag()});
+            empty = false;
+        }
+        if (!empty) plain_rows_.end_row(Eigen::Map<const Vector3>(rows_.directions.data() + 3 * r), part);
+    }
+    if (rows_.count_x == rows_.count) plain_rows_.count_x = plain_rows_.count;
+}
+
+void FormPlan::Rows::end_row(const Vector3& direction, std::int32_t part) {
+    for (std::int32_t r = 0; r < count; ++r)
+        if (parts[static_cast<std::size_t>(r)] == part &&
+            std::abs(direction.dot(Eigen::Map<const Vector3>(directions.data() + 3 * r))) > kZero)
+            orthogonal = 0;
+    directions.insert(directions.end(), direction.data(), direction.data() + 3);
+    parts.push_back(part);
+    ++count;
+}
+
+void FormPlan::Rows::show(FormView& view) const {
+    view.n_rows = count;
+    view.n_rows_x = count_x;
+    view.n_row_terms = static_cast<std::int32_t>(terms.size());
+    view.row_terms = terms.data();
+    view.row_directions = directions.data();
+    view.row_parts = parts.data();
+    view.orthogonal = orthogonal;
 }
 
 void FormPlan::evaluate(const double* parameters, double* values) const {

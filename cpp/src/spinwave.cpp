@@ -40,9 +40,18 @@ struct Worst {
     }
 };
 
+// Some q of a block, copied together.
+struct Gathered {
+    std::vector<std::ptrdiff_t> number;
+    std::vector<double> q, factors, energy, intensity;
+    std::vector<Complex> amplitude;
+    std::vector<unsigned char> careful;
+};
+
 // What one thread works with.
 struct Worker {
-    Workspace lanes, double_lanes;
+    Workspace lanes;
+    Gathered gathered;
     std::vector<double> values;
     std::vector<Complex> amplitude;
     std::vector<unsigned char> careful;
@@ -53,55 +62,93 @@ struct Range {
     std::ptrdiff_t set, begin, count;
 };
 
+// Where the modes of some q lie in the caller's arrays.
+struct Place {
+    const double *q, *factors;
+    double *energy, *intensity;
+    Complex* amplitude;
+
+    Place at(std::ptrdiff_t k, std::ptrdiff_t n) const {
+        return {q + 3 * k, factors ? factors + k * n : nullptr, energy + k * n, intensity ? intensity + k * n : nullptr,
+                amplitude ? amplitude + 3 * k * n : nullptr};
+    }
+};
+
+void solve_in_lanes(const FormView& form, bool single, const Place& place, std::ptrdiff_t count, Worker& worker,
+                    unsigned char* careful) {
+    const Kernel& kernel = lane_kernel(single);
+    const ModesTask task{&form,           worker.values.data(),
+                         count,           place.q,
+                         place.factors,   place.energy,
+                         place.intensity, reinterpret_cast<double*>(place.amplitude),
+                         careful,         worker.lanes.get(kernel.workspace(&form))};
+    kernel.modes(&task);
+}
+
+void solve_one_carefully(const FormView& form, const Matrix3& reciprocal, const Place& place, std::ptrdiff_t q_number,
+                         Worker& worker, Worst& worst) {
+    const auto n = static_cast<std::size_t>(form.n_modes);
+    solve_carefully(form, worker.values.data(), place.q, worker.modes);
+    worker.amplitude.assign(3 * n, Complex(kNan, kNan));
+    if (worker.modes.stable) {
+        amplitudes_of(form, worker.modes, place.q, place.factors, worker.amplitude.data());
+        std::copy_n(worker.modes.energy.data(), n, place.energy);
+    } else {
+        worst.note(worker.modes.lowest, q_number);
+        std::fill_n(place.energy, n, kNan);
+    }
+    if (place.intensity)
+        for (std::size_t m = 0; m < n; ++m)
+            place.intensity[m] =
+                worker.modes.stable ? perpendicular(reciprocal, place.q, worker.amplitude.data() + 3 * m) : kNan;
+    if (place.amplitude) std::copy_n(worker.amplitude.data(), 3 * n, place.amplitude);
+}
+
+// In single precision some q keep too few digits: these are solved in double lanes, together.
+void solve_again_in_double(const FormView& form, const Place& all, std::ptrdiff_t count, Worker& worker) {
+    const auto n = static_cast<std::ptrdiff_t>(form.n_modes);
+    Gathered& some = worker.gathered;
+    some.number.clear();
+    for (std::ptrdiff_t k = 0; k < count; ++k)
+        if (worker.careful[static_cast<std::size_t>(k)]) some.number.push_back(k);
+    if (some.number.empty()) return;
+    const auto size = static_cast<std::ptrdiff_t>(some.number.size());
+    some.q.resize(static_cast<std::size_t>(3 * size));
+    some.factors.resize(static_cast<std::size_t>(all.factors ? size * n : 0));
+    some.energy.resize(static_cast<std::size_t>(size * n));
+    some.intensity.resize(some.energy.size());
+    some.amplitude.resize(all.amplitude ? 3 * some.energy.size() : 0);
+    some.careful.resize(static_cast<std::size_t>(size));
+    const Place scratch{some.q.data(), all.factors ? some.factors.data() : nullptr, some.energy.data(),
+                        some.intensity.data(), all.amplitude ? some.amplitude.data() : nullptr};
+    for (std::ptrdiff_t k = 0; k < size; ++k) {
+        const Place from = all.at(some.number[static_cast<std::size_t>(k)], n);
+        std::copy_n(from.q, 3, some.q.data() + 3 * k);
+        if (from.factors) std::copy_n(from.factors, n, some.factors.data() + k * n);
+    }
+    solve_in_lanes(form, false, scratch, size, worker, some.careful.data());
+    for (std::ptrdiff_t k = 0; k < size; ++k) {
+        const std::ptrdiff_t number = some.number[static_cast<std::size_t>(k)];
+        const Place from = scratch.at(k, n), to = all.at(number, n);
+        std::copy_n(from.energy, n, to.energy);
+        if (to.intensity) std::copy_n(from.intensity, n, to.intensity);
+        if (to.amplitude) std::copy_n(from.amplitude, 3 * n, to.amplitude);
+        worker.careful[static_cast<std::size_t>(number)] = some.careful[static_cast<std::size_t>(k)];
+    }
+}
+
 void solve_range(const FormView& form, const Matrix3& reciprocal, const SpinwaveInput& input,
                  const SpinwaveOutput& output, Precision precision, const Range& range, Worker& worker, Worst& worst) {
     const auto n = static_cast<std::ptrdiff_t>(form.n_modes);
-    const std::ptrdiff_t first = range.set * input.n_q + range.begin;
-    const auto task = [&](std::ptrdiff_t begin, std::ptrdiff_t count, unsigned char* careful, void* workspace) {
-        return ModesTask{
-            &form,
-            worker.values.data(),
-            count,
-            input.q + 3 * (range.begin + begin),
-            input.factors ? input.factors + (range.begin + begin) * n : nullptr,
-            output.energy + (first + begin) * n,
-            output.intensity ? output.intensity + (first + begin) * n : nullptr,
-            output.amplitude ? reinterpret_cast<double*>(output.amplitude + (first + begin) * n * 3) : nullptr,
-            careful,
-            workspace};
-    };
-    const bool single = precision == Precision::kSingle;
-    const Kernel& kernel = lane_kernel(single);
-    const ModesTask all = task(0, range.count, worker.careful.data(), worker.lanes.get(kernel.workspace(&form)));
-    kernel.modes(&all);
-    for (std::ptrdiff_t k = 0; k < range.count; ++k) {
-        if (!worker.careful[k]) continue;
-        if (single) {  // too few digits in single precision: most often double lanes are enough
-            const Kernel& wide = lane_kernel(false);
-            const ModesTask again =
-                task(k, 1, worker.careful.data() + k, worker.double_lanes.get(wide.workspace(&form)));
-            wide.modes(&again);
-            if (!worker.careful[k]) continue;
-        }
-        const double* q = input.q + 3 * (range.begin + k);
-        const double* factors = input.factors ? input.factors + (range.begin + k) * n : nullptr;
-        solve_carefully(form, worker.values.data(), q, worker.modes);
-        double* energy = output.energy + (first + k) * n;
-        worker.amplitude.resize(static_cast<std::size_t>(3 * n));
-        if (worker.modes.stable) {
-            amplitudes_of(form, worker.modes, q, factors, worker.amplitude.data());
-            std::copy_n(worker.modes.energy.data(), n, energy);
-        } else {
-            worst.note(worker.modes.lowest, range.begin + k);
-            std::fill_n(energy, n, kNan);
-            std::fill(worker.amplitude.begin(), worker.amplitude.end(), Complex(kNan, kNan));
-        }
-        if (output.intensity)
-            for (std::ptrdiff_t m = 0; m < n; ++m)
-                output.intensity[(first + k) * n + m] =
-                    worker.modes.stable ? perpendicular(reciprocal, q, worker.amplitude.data() + 3 * m) : kNan;
-        if (output.amplitude) std::copy_n(worker.amplitude.data(), 3 * n, output.amplitude + (first + k) * n * 3);
-    }
+    const std::ptrdiff_t first = (range.set * input.n_q + range.begin) * n;
+    const Place place{input.q + 3 * range.begin, input.factors ? input.factors + range.begin * n : nullptr,
+                      output.energy + first, output.intensity ? output.intensity + first : nullptr,
+                      output.amplitude ? output.amplitude + 3 * first : nullptr};
+    solve_in_lanes(form, precision == Precision::kSingle, place, range.count, worker, worker.careful.data());
+    if (precision == Precision::kSingle) solve_again_in_double(form, place, range.count, worker);
+    for (std::ptrdiff_t k = 0; k < range.count; ++k)
+        if (worker.careful[static_cast<std::size_t>(k)])
+            solve_one_carefully(form, reciprocal, place.at(k, n), range.begin + k, worker, worst);
 }
 
 }  // namespace
@@ -119,7 +166,7 @@ const FormPlan& SpinwavePlan::form(Form form) const { return form == Form::kAuto
 void spinwave(const SpinwavePlan& plan, const Model& model, const SpinwaveInput& input, Form form, Precision precision,
               int threads, const SpinwaveOutput& output) {
     const FormPlan& compiled = plan.form(form);
-    const FormView& view = compiled.view();
+    const FormView& view = input.factors ? compiled.view() : compiled.plain_view();
     // Enough lanes a block to keep the call's own cost small, few enough to share the work well.
     const std::ptrdiff_t width = lane_kernel(precision == Precision::kSingle).width;
     const std::ptrdiff_t block = width * std::clamp<std::ptrdiff_t>(4096 / (view.n * view.n), 1, 128);

@@ -63,13 +63,17 @@ def thread_count(threads: int | None) -> int:
 
 
 def checked_q(q_rlu: npt.ArrayLike) -> _Reals:
-    """``q_rlu`` as a (nq, 3) float64 array, or one clear sentence."""
-    q = real_numbers(q_rlu, "q_rlu")
+    """``q_rlu`` as a contiguous (nq, 3) float64 array (itself, where it is one), or one clear sentence."""
+    ready = isinstance(q_rlu, np.ndarray) and q_rlu.dtype == np.float64 and q_rlu.flags.c_contiguous
+    q = q_rlu if isinstance(q_rlu, np.ndarray) and ready else real_numbers(q_rlu, "q_rlu")
     if q.ndim != 2 or q.shape[1] != 3:
         raise ValueError(f"q_rlu must have shape (nq, 3), got {q.shape}")
-    bad = np.flatnonzero(~np.isfinite(q).all(axis=1))
-    if bad.size:
-        raise ValueError(f"q_rlu must be finite; row {bad[0]} is {q[bad[0]].tolist()}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = q.sum()
+    if not np.isfinite(total):  # a sum is quick; only where it is not finite is there something to look for
+        bad = np.flatnonzero(~np.isfinite(q).all(axis=1))
+        if bad.size:
+            raise ValueError(f"q_rlu must be finite; row {bad[0]} is {q[bad[0]].tolist()}")
     return q
 
 

@@ -19,9 +19,9 @@ INSDL_INLINE typename Element<M>::Real factorise(int size, M* a, typename Elemen
         for (int k = 0; k < j; ++k) pivot -= E::norm2(row_j[k]);
         smallest = select(pivot < smallest, pivot, smallest);
         smallest = select(pivot == pivot, smallest, pivot);
-        const R root = sqrt(max(pivot, R(typename R::Scalar(1e-30))));
-        inverse[j] = R(typename R::Scalar(1)) / root;
-        a[j * n + j] = M(root);
+        const R positive = max(pivot, R(typename R::Scalar(1e-30)));
+        inverse[j] = inverse_sqrt(positive);
+        a[j * n + j] = M(positive * inverse[j]);
         int i = j + 1;
         for (; i + 3 < n; i += 4) {
             M *r0 = a + i * n, *r1 = r0 + n, *r2 = r1 + n, *r3 = r2 + n;

@@ -14,6 +14,56 @@ inline constexpr T kEpsilon = T(2.220446049250313e-16);
 template <>
 inline constexpr float kEpsilon<float> = 1.1920929e-7F;
 
+// Added to a sum of squares before its root is inverted; far below any square that matters.
+template <class T>
+inline constexpr T kTiny = T(1e-290);
+template <>
+inline constexpr float kTiny<float> = 1e-36F;
+
+// One QL sweep over rows l to top, shift given by g. In lanes where `open` is not set nothing changes. Lanes may end
+// their blocks before top: `last` says where.
+template <bool kUniform, class R>
+INSDL_INLINE void sweep(int l, int top, int n, typename R::Mask open, const R& last, R g, R* d, R* e, int n_rows,
+                        R* z) {
+    using S = typename R::Scalar;
+    const R zero(S(0)), one(S(1)), tiny(kTiny<S>);
+    R s = one, c = one, p = zero;
+    for (int i = top - 1; i >= l; --i) {
+        const R f = s * e[i], b = c * e[i];
+        const R r2 = f * f + (g * g + tiny);
+        const R inverse = inverse_sqrt(r2);
+        const auto on = kUniform ? open : (R(S(i)) < last) & open;
+        const auto moving = (r2 > tiny) & on;
+        const R sn = f * inverse, cn = g * inverse;
+        const R di = d[i + 1] - p;
+        const R rr = (d[i] - di) * sn + (cn + cn) * b;
+        const R pn = sn * rr, gn = cn * rr - b;
+        const auto inside = kUniform ? moving : moving & (R(S(i + 1)) < last);
+        // The end of a block has no element below it.
+        const R below = kUniform && i + 1 == top ? zero : r2 * inverse;
+        e[i + 1] = select(inside, below, select(on, zero, e[i + 1]));
+        d[i + 1] = select(moving, di + pn, select(on, di, d[i + 1]));
+        if constexpr (kUniform) {
+            g = gn, s = sn, c = cn, p = pn;
+        } else {  // a lane starts with its block
+            g = select(moving, gn, g);
+            s = select(moving, sn, s);
+            c = select(moving, cn, c);
+            p = select(moving, pn, p);
+        }
+        open = open & (moving | ~on);  // an underflow ends the lane's sweep early; the next one goes on
+        const R sr = select(moving, sn, zero), cr = select(moving, cn, one);
+        for (int k = 0; k < n_rows; ++k) {
+            R* row = z + k * n;
+            const R a = row[i], h = row[i + 1];
+            row[i + 1] = sr * a + cr * h;
+            row[i] = cr * a - sr * h;
+        }
+    }
+    d[l] = select(open, d[l] - p, d[l]);
+    e[l] = select(open, g, e[l]);
+}
+
 // In: d (n), e (n, the last unused), z: n_rows rows of n. Out: d the eigenvalues, unordered; rows times the
 // eigenvectors. Returns the lanes that did not converge.
 template <int kN, class R>
@@ -24,58 +74,58 @@ INSDL_INLINE typename R::Mask implicit_ql(int size, R* d, R* e, int n_rows, R* z
     e[n - 1] = zero;
     auto failed = zero < zero;
     for (int l = 0; l + 1 < n; ++l) {
-        for (int sweep = 0;; ++sweep) {
+        for (int sweeps = 0;; ++sweeps) {
+            if (!any(abs(e[l]) > epsilon * (abs(d[l]) + abs(d[l + 1])))) break;
             // Where each lane's block ends: the first negligible subdiagonal element at or after l. A number a lane.
             R last(S(n - 1));
             for (int i = n - 2; i >= l; --i)
-                last = select(abs(e[i]) <= epsilon * (abs(d[i]) + abs(d[i + 1])), R(S(i)), last);
-            auto open = R(S(l)) < last;
-            if (!any(open)) break;
-            if (sweep == kMostSweeps) {
+                last = select(abs(e[i]) > epsilon * (abs(d[i]) + abs(d[i + 1])), last, R(S(i)));
+            const auto open = R(S(l)) < last;
+            if (sweeps == kMostSweeps) {
                 failed = failed | open;
                 break;
             }
-            int top = n - 1;
-            while (top > l + 1 && !any(R(S(top)) == last)) --top;
-            R end = d[l];
-            for (int i = l + 1; i <= top; ++i) end = select(R(S(i)) == last, d[i], end);
             // Wilkinson's shift from the first two-by-two block
             const R el = select(open, e[l], one);
-            R g = (d[l + 1] - d[l]) / (two * el);
-            const R root = sqrt(g * g + one);
-            g = (end - d[l]) + el / (g + select(g < zero, -root, root));
-            R s = one, c = one, p = zero;
-            for (int i = top - 1; i >= l; --i) {
-                const auto on = (R(S(i)) < last) & open;
-                const R f = s * e[i], b = c * e[i];
-                const R r2 = f * f + g * g;
-                const auto moving = (r2 > zero) & on;
-                const R r = sqrt(select(moving, r2, one));
-                const R inverse = one / r;
-                const R sn = f * inverse, cn = g * inverse;
-                const R di = d[i + 1] - p;
-                const R rr = (d[i] - di) * sn + two * cn * b;
-                const R pn = sn * rr;
-                e[i + 1] = select(on, select(moving & (R(S(i + 1)) < last), r, zero), e[i + 1]);
-                d[i + 1] = select(moving, di + pn, select(on, di, d[i + 1]));
-                open = open & (moving | ~on);  // an underflow ends the lane's sweep early; the next one goes on
-                g = select(moving, cn * rr - b, g);
-                s = select(moving, sn, s);
-                c = select(moving, cn, c);
-                p = select(moving, pn, p);
-                const R sr = select(moving, sn, zero), cr = select(moving, cn, one);
-                for (int k = 0; k < n_rows; ++k) {
-                    R* row = z + k * n;
-                    const R a = row[i], h = row[i + 1];
-                    row[i + 1] = sr * a + cr * h;
-                    row[i] = cr * a - sr * h;
+            const R half = (d[l + 1] - d[l]) / (two * el);
+            const R root = sqrt(half * half + one);
+            const R step = el / (half + select(half < zero, -root, root));
+            if (!any(open & (last < R(S(n - 1))))) {
+                sweep<true>(l, n - 1, n, open, last, (d[n - 1] - d[l]) + step, d, e, n_rows, z);
+            } else {
+                R end = d[l];
+                int top = l;
+                for (int i = l + 1; i < n; ++i) {
+                    const auto here = R(S(i)) == last;
+                    end = select(here, d[i], end);
+                    if (any(here)) top = i;
                 }
+                sweep<false>(l, top, n, open, last, (end - d[l]) + step, d, e, n_rows, z);
             }
-            d[l] = select(open, d[l] - p, d[l]);
-            e[l] = select(open, g, e[l]);
         }
     }
     return failed;
+}
+
+// The same for two by two, in closed form: one Jacobi rotation.
+template <class R>
+INSDL_INLINE typename R::Mask two_by_two(R* d, const R& e, int n_rows, R* z) {
+    using S = typename R::Scalar;
+    const R zero(S(0)), one(S(1));
+    const R half = (d[1] - d[0]) * R(S(0.5));
+    const R squared = half * half + e * e;
+    const R length = squared * inverse_sqrt(squared + R(kTiny<S>));
+    const R bottom = abs(half) + length;
+    const R t = select(half < zero, -e, e) / select(bottom > zero, bottom, one);  // tangent of the angle
+    const R c = inverse_sqrt(one + t * t), s = c * t;
+    d[0] = d[0] - t * e;
+    d[1] = d[1] + t * e;
+    for (int k = 0; k < n_rows; ++k) {
+        const R a = z[2 * k], b = z[2 * k + 1];
+        z[2 * k] = c * a - s * b;
+        z[2 * k + 1] = s * a + c * b;
+    }
+    return zero < zero;
 }
 
 }  // namespace insdl::INSDL_ISA

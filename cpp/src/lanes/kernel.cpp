@@ -12,7 +12,7 @@ namespace {
 #ifdef INSDL_UNITS
 constexpr int kUnits = INSDL_UNITS;
 #else
-constexpr int kUnits = 1;
+constexpr int kUnits = 2;
 #endif
 using DoubleLanes = Lanes<double, kUnits>;
 using SingleLanes = Lanes<float, kUnits>;

@@ -5,6 +5,8 @@
 
 namespace insdl::INSDL_ISA {
 
+inline constexpr int kMostRows = 12;  // three directions of x and of p, real and imaginary part
+
 // q of a block, component by component; the last block repeats its last q.
 template <int kWidth>
 INSDL_INLINE void gather_q(const double* q, std::ptrdiff_t count, double* out) {
@@ -26,33 +28,79 @@ INSDL_INLINE void cartesian(const double* reciprocal, const double* q, R* result
     for (int a = 0; a < 3; ++a) result[a] = R::load(narrow[a]);
 }
 
-// One mode's Cartesian amplitude from its rows.
-template <class R>
-INSDL_INLINE void amplitude_of(const FormView& form, int n, const R* z, int mode, R* re, R* im) {
+// One mode's Cartesian amplitude from its rows: real parts, then imaginary ones.
+template <class R, class M>
+INSDL_INLINE void amplitude_of(const FormView& form, int n, const R* z, int mode, R* amplitude) {
     using T = typename R::Scalar;
-    for (int a = 0; a < 3; ++a) re[a] = im[a] = R(T(0));
-    for (int r = 0; r < form.n_rows; ++r) {
-        const R x = z[2 * r * n + mode], y = z[(2 * r + 1) * n + mode];
+    for (int a = 0; a < 6; ++a) amplitude[a] = R(T(0));
+    for (int r = 0; r < form.n_rows; ++r)
         for (int a = 0; a < 3; ++a) {
             const R direction(static_cast<T>(form.row_directions[3 * r + a]));
-            re[a] += direction * x;
-            im[a] += direction * y;
+            if constexpr (Element<M>::kComplex) {
+                amplitude[a] += direction * z[2 * r * n + mode];
+                amplitude[3 + a] += direction * z[(2 * r + 1) * n + mode];
+            } else {
+                amplitude[(form.row_parts[r] ? 3 : 0) + a] += direction * z[r * n + mode];
+            }
         }
-    }
 }
 
-// sum_ab (delta_ab - Q_a Q_b / Q^2) v_a conj(v_b); 2/3 of the trace at Q = 0.
+// What turns rows into intensities at one Q: sum_ab (delta_ab - Q_a Q_b / Q^2) v_a conj(v_b), or 2/3 of the trace at Q
+// = 0.
 template <class R>
-INSDL_INLINE R perpendicular(const R* q, const R* re, const R* im) {
+struct Polarisation {
+    R along[kMostRows];  // Q.direction / |Q|
+    R trace, projection;
+};
+
+template <class R>
+INSDL_INLINE Polarisation<R> polarisation_at(const FormView& form, const R* q) {
     using T = typename R::Scalar;
+    Polarisation<R> result;
     const R squared = q[0] * q[0] + q[1] * q[1] + q[2] * q[2];
-    const R along_re = q[0] * re[0] + q[1] * re[1] + q[2] * re[2];
-    const R along_im = q[0] * im[0] + q[1] * im[1] + q[2] * im[2];
-    R total(T(0));
-    for (int a = 0; a < 3; ++a) total += re[a] * re[a] + im[a] * im[a];
     const auto away = squared > R(T(1e-16));
-    const R along = (along_re * along_re + along_im * along_im) / select(away, squared, R(T(1)));
-    return select(away, max(total - along, R(T(0))), R(T(2.0 / 3.0)) * total);
+    result.trace = select(away, R(T(1)), R(T(2.0 / 3.0)));
+    result.projection = select(away, R(T(1)), R(T(0))) / select(away, squared, R(T(1)));
+    for (int r = 0; r < form.n_rows; ++r) {
+        const double* d = form.row_directions + 3 * r;
+        result.along[r] =
+            q[0] * R(static_cast<T>(d[0])) + q[1] * R(static_cast<T>(d[1])) + q[2] * R(static_cast<T>(d[2]));
+    }
+    return result;
+}
+
+template <class R, class M>
+INSDL_INLINE R intensity_of(const FormView& form, const Polarisation<R>& polarisation, int n, const R* z, int mode) {
+    using T = typename R::Scalar;
+    constexpr bool kComplex = Element<M>::kComplex;
+    R total(T(0)), re(T(0)), im(T(0));
+    for (int r = 0; r < form.n_rows; ++r) {
+        const R x = z[(kComplex ? 2 * r : r) * n + mode];
+        total += x * x;
+        if constexpr (kComplex) {
+            const R y = z[(2 * r + 1) * n + mode];
+            total += y * y;
+            re += polarisation.along[r] * x;
+            im += polarisation.along[r] * y;
+        } else if (form.row_parts[r]) {
+            im += polarisation.along[r] * x;
+        } else {
+            re += polarisation.along[r] * x;
+        }
+    }
+    if (!form.orthogonal)
+        for (int r = 0; r < form.n_rows; ++r)
+            for (int o = 0; o < r; ++o) {
+                if (!kComplex && form.row_parts[r] != form.row_parts[o]) continue;
+                const double *d = form.row_directions + 3 * r, *f = form.row_directions + 3 * o;
+                const R twice(static_cast<T>(2.0 * (d[0] * f[0] + d[1] * f[1] + d[2] * f[2])));
+                if constexpr (kComplex)
+                    total += twice * (z[2 * r * n + mode] * z[2 * o * n + mode] +
+                                      z[(2 * r + 1) * n + mode] * z[(2 * o + 1) * n + mode]);
+                else
+                    total += twice * z[r * n + mode] * z[o * n + mode];
+            }
+    return max(polarisation.trace * total - polarisation.projection * (re * re + im * im), R(T(0)));
 }
 
 template <int kN, class R, class M>
@@ -68,7 +116,7 @@ void modes_of_form(const ModesTask& task) {
         const std::ptrdiff_t left = task.count - begin, used = left < kWidth ? left : kWidth;
         gather_q<kWidth>(task.q + 3 * begin, left, q);
         trigonometry(form.n_waves, form.waves, q, block.trig);
-        trigonometry(form.n_site_waves, form.site_waves, q, block.phase);
+        if (form.n_site_waves > 1) trigonometry(form.n_site_waves, form.site_waves, q, block.phase);
         if (factors)
             for (int i = 0; i < form.n_sites; ++i) {
                 T column[kWidth];
@@ -90,10 +138,10 @@ void modes_of_form(const ModesTask& task) {
         select(careful, R(T(1)), R(T(0))).store(flags);
         for (int lane = 0; lane < used; ++lane) task.careful[begin + lane] = flags[lane] != T(0);
         if (task.amplitude) {
-            if (form.split) sort_descending(n, block.d, 2 * form.n_rows, n, block.z);
+            if (form.split) sort_descending(n, block.d, (Element<M>::kComplex ? 2 : 1) * form.n_rows, n, block.z);
             for (int m = 0; m < modes; ++m) {
                 R part[6];
-                amplitude_of(form, n, block.z, m, part, part + 3);
+                amplitude_of<R, M>(form, n, block.z, m, part);
                 T lanes[6][kWidth];
                 for (int a = 0; a < 6; ++a) part[a].store(lanes[a]);
                 for (int lane = 0; lane < used; ++lane) {
@@ -106,11 +154,8 @@ void modes_of_form(const ModesTask& task) {
             }
         }
         R* const intensity = block.u_as_real();
-        for (int m = 0; m < modes; ++m) {
-            R re[3], im[3];
-            amplitude_of(form, n, block.z, m, re, im);
-            intensity[m] = perpendicular(cart, re, im);
-        }
+        const Polarisation<R> polarisation = polarisation_at(form, cart);
+        for (int m = 0; m < modes; ++m) intensity[m] = intensity_of<R, M>(form, polarisation, n, block.z, m);
         if (form.split && !task.amplitude) sort_descending(n, block.d, 1, n, intensity);
         for (int m = 0; m < modes; ++m) {
             T energies[kWidth], values[kWidth];

@@ -8,7 +8,8 @@
 
 namespace insdl::INSDL_ISA {
 
-inline constexpr double kReach = 4.5;  // Gaussian tails beyond this many sigma are dropped (7e-6 of the weight)
+inline constexpr int kMostImageRows = 6;  // three directions of x and of p
+inline constexpr double kReach = 4.5;     // Gaussian tails beyond this many sigma are dropped (7e-6 of the weight)
 inline constexpr double kNeutronMass = 2.0721;  // E / k^2 of a neutron, meV angstrom^2
 
 // Everything that one block of q needs, cut from the workspace.
@@ -126,8 +127,6 @@ INSDL_INLINE R form_factor_at(const ImageView& image, const R& squared) {
     return f + R::load(rest) * (R::load(high) - f);
 }
 
-inline constexpr int kMostRows = 6, kMostLayers = 64;
-
 // Intensities of the modes at +(q + G) and -(q + G) into the two points' bins.
 template <class R, class M>
 INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R* in_plane, Points<R, M>& work) {
@@ -135,8 +134,8 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
     const R zero(0.0), one(1.0);
     for (std::ptrdiff_t k = 0; k < image.n_bins; ++k) work.plus[k] = work.minus[k] = zero;
     const R flat2 = in_plane[0] * in_plane[0] + in_plane[1] * in_plane[1] + in_plane[2] * in_plane[2];
-    R flat[kMostRows];
-    double upright[kMostRows];
+    R flat[kMostImageRows];
+    double upright[kMostImageRows];
     for (int r = 0; r < n_rows; ++r) {
         const double* d = image.row_directions + 3 * r;
         flat[r] = in_plane[0] * R(d[0]) + in_plane[1] * R(d[1]) + in_plane[2] * R(d[2]);
@@ -160,7 +159,7 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
             }
             const R squared = flat2 + qz * qz;
             R total[2] = {zero, zero}, along_re[2] = {zero, zero}, along_im[2] = {zero, zero};
-            R vr[2][kMostRows], vi[2][kMostRows];
+            R vr[2][kMostImageRows], vi[2][kMostImageRows];
             for (int r = 0; r < n_rows; ++r) {
                 const R* row = work.rows + 2 * r * n + m;
                 vr[0][r] = vr[1][r] = row[0];

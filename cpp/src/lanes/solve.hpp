@@ -63,24 +63,30 @@ struct Block {
 template <class R>
 INSDL_INLINE void trigonometry(int n_waves, const double* waves, const double* q, R* trig) {
     using T = typename R::Scalar;
-    using D = Lanes<double, 1>;
+    using D = Lanes<double, R::kWidth* static_cast<int>(sizeof(double)) / kBytes>;  // as many lanes as R has
+    const D qx = D::load(q), qy = D::load(q + R::kWidth), qz = D::load(q + 2 * R::kWidth);
     for (int k = 0; k < n_waves; ++k) {
-        T cosines[R::kWidth], sines[R::kWidth];
-        for (int lane = 0; lane < R::kWidth; lane += D::kWidth) {
-            const D turns = D(waves[3 * k]) * D::load(q + lane) + D(waves[3 * k + 1]) * D::load(q + R::kWidth + lane) +
-                            D(waves[3 * k + 2]) * D::load(q + 2 * R::kWidth + lane);
-            D s, c;
-            sin_cos_turns(turns, s, c);
-            double cs[D::kWidth], ss[D::kWidth];
-            c.store(cs);
-            s.store(ss);
-            for (int i = 0; i < D::kWidth; ++i) {
-                cosines[lane + i] = static_cast<T>(cs[i]);
-                sines[lane + i] = static_cast<T>(ss[i]);
-            }
+        const double* wave = waves + 3 * k;
+        if (wave[0] == 0.0 && wave[1] == 0.0 && wave[2] == 0.0) {
+            trig[2 * k] = R(T(1));
+            trig[2 * k + 1] = R(T(0));
+            continue;
         }
-        trig[2 * k] = R::load(cosines);
-        trig[2 * k + 1] = R::load(sines);
+        D s, c;
+        sin_cos_turns(D(wave[0]) * qx + D(wave[1]) * qy + D(wave[2]) * qz, s, c);
+        if constexpr (sizeof(T) == sizeof(double)) {
+            trig[2 * k] = c;
+            trig[2 * k + 1] = s;
+        } else {
+            double wide[R::kWidth];
+            T narrow[R::kWidth];
+            c.store(wide);
+            for (int lane = 0; lane < R::kWidth; ++lane) narrow[lane] = static_cast<T>(wide[lane]);
+            trig[2 * k] = R::load(narrow);
+            s.store(wide);
+            for (int lane = 0; lane < R::kWidth; ++lane) narrow[lane] = static_cast<T>(wide[lane]);
+            trig[2 * k + 1] = R::load(narrow);
+        }
     }
 }
 
@@ -129,31 +135,45 @@ INSDL_INLINE typename R::Mask diagonalise(int n, M* a, int n_rows, Block<R, M>& 
     } else {
         tridiagonalise<kN>(n, a, block.d, block.e, n_rows, block.z, block.u, block.w);
     }
-    return implicit_ql<kN>(n, block.d, block.e, E::kComplex ? 2 * n_rows : n_rows, block.z);
+    const int n_real = E::kComplex ? 2 * n_rows : n_rows;
+    if constexpr (kN == 1)
+        return R(0) < R(0);
+    else if constexpr (kN == 2)
+        return two_by_two(block.d, block.e[0], n_real, block.z);
+    else
+        return implicit_ql<kN>(n, block.d, block.e, n_real, block.z);
 }
 
-// The block's rows before any of the solver's transformations: phases, form factors and directions of the sites.
+// The block's rows before any of the solver's transformations: phases, form factors and directions of the sites. A real
+// form has real rows in z, a complex one complex rows.
 template <class R, class M>
 INSDL_INLINE void set_rows(const FormView& form, int n, const R* factors, Block<R, M>& block) {
     using E = Element<M>;
-    const R zero(typename R::Scalar(0));
-    for (int k = 0; k < 2 * form.n_rows * n; ++k) block.z[k] = zero;
+    using T = typename R::Scalar;
+    R* const z = E::kComplex ? reinterpret_cast<R*>(block.rows) : block.z;
+    constexpr int kParts = E::kComplex ? 2 : 1;
+    for (int k = 0; k < form.n_rows * n * kParts; ++k) z[k] = R(T(0));
     for (int k = 0; k < form.n_row_terms; ++k) {
         const RowTerm& term = form.row_terms[k];
-        const R* phase = block.phase + 2 * form.wave_of_site[term.site];
-        R c = phase[0], s = -phase[1];
+        R* element = z + (term.row * n + term.column) * kParts;
+        R re(static_cast<T>(term.re)), im(static_cast<T>(term.im));
         if (factors) {
-            c *= factors[term.site];
-            s *= factors[term.site];
+            re *= factors[term.site];
+            im *= factors[term.site];
         }
-        const R re(static_cast<typename R::Scalar>(term.re)), im(static_cast<typename R::Scalar>(term.im));
-        R* row = block.z + 2 * term.row * n;
-        row[term.column] += c * re - s * im;
-        row[n + term.column] += c * im + s * re;
+        if (const int wave = form.wave_of_site[term.site]; wave > 0) {  // times exp(-i phase)
+            const R c = block.phase[2 * wave], s = block.phase[2 * wave + 1];
+            const R turned = re * c + im * s;
+            im = im * c - re * s;
+            re = turned;
+        }
+        if constexpr (E::kComplex) {
+            element[0] += re;
+            element[1] += im;
+        } else {
+            element[0] += term.part ? im : re;
+        }
     }
-    if constexpr (E::kComplex)
-        for (int r = 0; r < form.n_rows; ++r)
-            for (int k = 0; k < n; ++k) block.rows[r * n + k] = M(block.z[2 * r * n + k], block.z[(2 * r + 1) * n + k]);
 }
 
 template <class R, class M>
@@ -187,6 +207,21 @@ INSDL_INLINE typename R::Mask too_soft(int n, const R* squared) {
     return ~(smallest > R(Limits<typename R::Scalar>::kSquared) * largest);
 }
 
+// w from w^2, with sqrt(w / 2) and 1 / sqrt(2 w).
+template <class R>
+struct ModeEnergy {
+    R energy, root, inverse;
+};
+
+template <class R>
+INSDL_INLINE ModeEnergy<R> energy_of(const R& squared) {
+    using T = typename R::Scalar;
+    const R positive = max(squared, R(T(1e-30)));
+    const R w = positive * inverse_sqrt(positive), half = w * R(T(0.5));
+    const R inverse = inverse_sqrt(half);
+    return {w, half * inverse, inverse * R(T(0.5))};
+}
+
 // Energies (n_modes, unordered) in d, and the rows' amplitudes in z: (row, re and im, mode), p-rows with their factor
 // -i. Returns the lanes for the careful solver.
 template <int kN, class R, class M>
@@ -194,7 +229,6 @@ INSDL_INLINE typename R::Mask solve_split(const FormView& form, Block<R, M>& blo
     using E = Element<M>;
     using T = typename R::Scalar;
     const int n = kN > 0 ? kN : form.n;
-    const R zero(T(0)), half(T(0.5));
     const auto shaky = reduce<kN>(n, block);
     for (int r = 0; r < form.n_rows; ++r) {
         const auto transform = [&](auto* row) {
@@ -203,29 +237,23 @@ INSDL_INLINE typename R::Mask solve_split(const FormView& form, Block<R, M>& blo
             else
                 times_inverse_adjoint<kN>(n, block.t, block.inverse, row);
         };
-        if constexpr (E::kComplex) {
+        if constexpr (E::kComplex)
             transform(block.rows + r * n);
-        } else {
-            transform(block.z + 2 * r * n);
-            transform(block.z + (2 * r + 1) * n);
-        }
+        else
+            transform(block.z + r * n);
     }
-    auto careful = diagonalise<kN>(n, block.v, E::kComplex ? form.n_rows : 2 * form.n_rows, block);
+    auto careful = diagonalise<kN>(n, block.v, form.n_rows, block);
     careful = careful | shaky | too_soft(n, block.d);
     for (int m = 0; m < n; ++m) {
-        const R w = sqrt(max(block.d[m], zero));
-        const R root = sqrt(half * w);  // sqrt(w / 2)
-        const R inverse = half / select(root > zero, root, R(T(1)));
+        const auto [w, root, inverse] = energy_of(block.d[m]);
         block.d[m] = w;
         for (int r = 0; r < form.n_rows; ++r) {
-            R *re = block.z + 2 * r * n + m, *im = re + n;
-            if (r < form.n_rows_x) {
-                *re *= inverse;
-                *im *= inverse;
-            } else {  // times -i sqrt(w / 2)
-                const R old = *re;
-                *re = *im * root;
-                *im = -old * root;
+            const R& factor = r < form.n_rows_x ? inverse : root;
+            if constexpr (E::kComplex) {
+                block.z[2 * r * n + m] *= factor;
+                block.z[(2 * r + 1) * n + m] *= factor;
+            } else {
+                block.z[r * n + m] *= factor;
             }
         }
     }
@@ -239,7 +267,6 @@ INSDL_INLINE typename R::Mask solve_vectors(const FormView& form, Block<R, M>& b
     using E = Element<M>;
     using T = typename R::Scalar;
     const int n = kN > 0 ? kN : form.n;
-    const R zero(T(0)), half(T(0.5));
     const auto shaky = reduce<kN>(n, block);
     M* identity = E::kComplex ? block.rows : reinterpret_cast<M*>(block.z);
     for (int i = 0; i < n; ++i)
@@ -253,9 +280,7 @@ INSDL_INLINE typename R::Mask solve_vectors(const FormView& form, Block<R, M>& b
             return block.z[k * n + m];
     };
     for (int m = 0; m < n; ++m) {
-        const R w = sqrt(max(block.d[m], zero));
-        const R root = sqrt(half * w);
-        const R inverse = half / select(root > zero, root, R(T(1)));
+        const auto [w, root, inverse] = energy_of(block.d[m]);
         block.d[m] = w;
         for (int k = 0; k < n; ++k) {
             const M u = vector(k, m);

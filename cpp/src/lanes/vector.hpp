@@ -64,6 +64,29 @@ INSDL_INLINE Float square_root(Float a) {
 #endif
 }
 
+// 1 / sqrt(a) to about one unit in the last place: an estimate and Newton steps where the processor has a good
+// estimate.
+INSDL_INLINE Double inverse_root(Double a) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    Double y = (Double)_mm512_maskz_rsqrt14_pd(0xFF, (__m512d)a);
+    const Double half = a * -0.5;
+    y = y + y * (half * y * y + 0.5);
+    y = y + y * (half * y * y + 0.5);
+    return y;
+#else
+    return 1.0 / square_root(a);
+#endif
+}
+
+INSDL_INLINE Float inverse_root(Float a) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    Float y = (Float)_mm512_maskz_rsqrt14_ps(0xFFFF, (__m512)a);
+    return y + y * (a * -0.5F * y * y + 0.5F);
+#else
+    return 1.0F / square_root(a);
+#endif
+}
+
 INSDL_INLINE bool any_set(Native<double>::Mask m) {
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
     return _mm512_movepi64_mask((__m512i)m) != 0;
@@ -176,6 +199,10 @@ struct Lanes {
     }
     friend INSDL_INLINE Lanes sqrt(Lanes a) {
         for (int u = 0; u < U; ++u) a.v[u] = square_root(a.v[u]);
+        return a;
+    }
+    friend INSDL_INLINE Lanes inverse_sqrt(Lanes a) {
+        for (int u = 0; u < U; ++u) a.v[u] = inverse_root(a.v[u]);
         return a;
     }
     friend INSDL_INLINE Lanes abs(const Lanes& a) { return select(a < Lanes(T(0)), -a, a); }
