@@ -237,3 +237,24 @@ def random_magnet(rng: np.random.Generator, *, sites: int, bonds: int, real: boo
         "zeeman_b": [[0.0, 0.0, -float(b)] for b in rng.uniform(0.3, 1.0, sites)],
         "g_for_intensity": None,
     }
+
+
+def centred(case: Case, *, at_centre: bool = False, turns: Sequence[float] | None = None) -> Case:
+    """The magnet with its image under inversion at the origin: N sites become 2N, or 2N - 1 if one lies at the centre.
+
+    Bonds, single-ion terms and fields are copied; the part of a copied exchange across c is multiplied by the bond's
+    number in `turns`, 1 or -1. A magnet of `random_magnet` stays as stable as it was.
+    """
+    n, first = len(case["S"]), 1 if at_centre else 0
+    place = np.array(case["positions"]) - 0.5
+    place[:first] = 0.0
+    image = [*range(first), *range(n, 2 * n - first)]
+    bonds = list(case["bonds"])
+    for k, (i, j, offset, matrix) in enumerate(case["bonds"]):
+        exchange = np.array(matrix)
+        exchange[:2, :2] *= 1.0 if turns is None else turns[k]
+        bonds.append([image[i], image[j], [-x for x in offset], exchange.tolist()])
+    out = {**case, "positions": [*place.tolist(), *(-place[first:]).tolist()], "bonds": bonds}
+    for key in ("S", "directions", "aniso", "zeeman_b"):
+        out[key] = [*case[key], *case[key][first:]]
+    return out

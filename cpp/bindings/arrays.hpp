@@ -33,4 +33,14 @@ void expect_shape(const Array<T>& array, const char* name, const std::vector<py:
          text(array.shape(), static_cast<std::size_t>(array.ndim())));
 }
 
+// Fails unless every place of the (n_shift, n_solve) table is -1 or one of n_points.
+inline void check_places(const Array<std::int32_t>& places, const char* name, py::ssize_t n_shift, py::ssize_t n_solve,
+                         py::ssize_t n_points) {
+    expect_shape(places, name, {n_shift, n_solve});
+    for (py::ssize_t p = 0; p < places.size(); ++p)
+        if (places.data()[p] < -1 || places.data()[p] >= n_points)
+            fail(std::string(name) + " refers to point " + std::to_string(places.data()[p]) + " of " +
+                 std::to_string(n_points));
+}
+
 }  // namespace insdl::bindings

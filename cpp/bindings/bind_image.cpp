@@ -19,13 +19,6 @@ struct CompiledImage {
     std::unique_ptr<ImagePlan> plan;
 };
 
-void check_places(const Places& places, const char* name, py::ssize_t n_shift, py::ssize_t n_solve,
-                  py::ssize_t n_points) {
-    expect_shape(places, name, {n_shift, n_solve});
-    for (py::ssize_t p = 0; p < places.size(); ++p)
-        if (places.data()[p] < -1 || places.data()[p] >= n_points) fail("a point lies outside the grid");
-}
-
 std::unique_ptr<CompiledImage> make_image(const py::object& model, const Reals& solve_q, const Reals& shift,
                                           const Places& plus, const Places& minus, const Reals& grid,
                                           const Reals& pixel_edges, const Reals& blocks,

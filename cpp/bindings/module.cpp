@@ -5,6 +5,7 @@
 
 namespace insdl::bindings {
 void bind_model(pybind11::module_& module);
+void bind_folded(pybind11::module_& module);
 void bind_image(pybind11::module_& module);
 }  // namespace insdl::bindings
 
@@ -15,5 +16,6 @@ PYBIND11_MODULE(_core, module) {
     module.def("instruction_set", &insdl::instruction_set, "The one in use.");
     module.def("choose_instruction_set", &insdl::choose_instruction_set, "name"_a);
     insdl::bindings::bind_model(module);
+    insdl::bindings::bind_folded(module);
     insdl::bindings::bind_image(module);
 }

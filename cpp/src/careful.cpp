@@ -18,6 +18,7 @@ constexpr double kTolerance = 1e-10;
 // A mode at zero energy has no normalisable amplitude: it is taken from the form with kRegular * scale added to its
 // diagonal. A ferromagnet's weight there is exact, an antiferromagnet's divergence is cut off.
 constexpr double kRegular = 1e-10;
+constexpr double kEnergyZero = 3e-13;  // of the largest energy
 constexpr double kTwoPi = 2.0 * std::numbers::pi;
 
 double turns(const double* wave, const double* q) { return wave[0] * q[0] + wave[1] * q[1] + wave[2] * q[2]; }
@@ -40,12 +41,6 @@ void assemble(const FormView& form, const double* values, const double* q, Compl
         matrices[m] = ComplexMatrix(matrices[m].selfadjointView<Eigen::Lower>());
 }
 
-double scale_of(const ComplexMatrix* matrices, int count) {
-    double scale = 1e-12;  // meV: a model without any term still has zero-energy modes
-    for (int m = 0; m < count; ++m) scale = std::max(scale, matrices[m].diagonal().cwiseAbs().maxCoeff());
-    return scale;
-}
-
 using Decomposition = Eigen::SelfAdjointEigenSolver<ComplexMatrix>;
 
 // K of K K' = matrix + shift, eigenvalues that are rounding of zero set to zero (before the shift).
@@ -61,15 +56,27 @@ bool is_stable(double lowest, double scale, CarefulModes& modes) {
     return modes.stable;
 }
 
-void solve_split(const ComplexMatrix* matrices, CarefulModes& modes) {
+// Energies that are rounding beside the largest one become zero. Returns whether there are any.
+bool clear_zeros(Eigen::VectorXd& energy) {
+    const double zero = kEnergyZero * energy(0);
+    bool any = false;
+    for (Eigen::Index m = 0; m < energy.size(); ++m)
+        if (!(energy(m) > zero)) {
+            energy(m) = 0.0;
+            any = true;
+        }
+    return any;
+}
+
+void solve_split(const ComplexMatrix* matrices, double scale, CarefulModes& modes) {
     const auto n = matrices[0].rows();
-    const double scale = scale_of(matrices, 2);
     const Decomposition v(matrices[0]), t(matrices[1]);
     if (!is_stable(std::min(v.eigenvalues()(0), t.eigenvalues()(0)), scale, modes)) return;
     const double rounding = 4.0 * static_cast<double>(n) * std::numeric_limits<double>::epsilon() * scale;
     const ComplexMatrix product = root_of(v, rounding, 0.0).adjoint() * root_of(t, rounding, 0.0);
     modes.energy = Eigen::JacobiSVD<ComplexMatrix>(product).singularValues();
-    const ComplexMatrix k = root_of(v, rounding, kRegular * scale), l = root_of(t, rounding, kRegular * scale);
+    const double shift = clear_zeros(modes.energy) ? kRegular * scale : 0.0;
+    const ComplexMatrix k = root_of(v, rounding, shift), l = root_of(t, rounding, shift);
     const Eigen::JacobiSVD<ComplexMatrix> regular(k.adjoint() * l, Eigen::ComputeFullU | Eigen::ComputeFullV);
     const Eigen::VectorXd norm = (2.0 * regular.singularValues()).cwiseSqrt().cwiseInverse();
     modes.x = l * regular.matrixV() * norm.asDiagonal();
@@ -85,9 +92,8 @@ ComplexMatrix times_commutator(const ComplexMatrix& l) {
     return result;
 }
 
-void solve_full(const ComplexMatrix& q, CarefulModes& modes) {
+void solve_full(const ComplexMatrix& q, double scale, CarefulModes& modes) {
     const auto n = q.rows() / 2;
-    const double scale = scale_of(&q, 1);
     const Decomposition decomposed(q);
     if (!is_stable(decomposed.eigenvalues()(0), scale, modes)) return;
     const double rounding = 8.0 * static_cast<double>(n) * std::numeric_limits<double>::epsilon() * scale;
@@ -96,11 +102,9 @@ void solve_full(const ComplexMatrix& q, CarefulModes& modes) {
         return Decomposition(0.5 * (m + m.adjoint()));
     };
     const Decomposition exact = solve(root_of(decomposed, rounding, 0.0));
-    const double zero = 3e-13 * exact.eigenvalues()(2 * n - 1);
     modes.energy = exact.eigenvalues().tail(n).reverse();
-    for (Eigen::Index m = 0; m < n; ++m)
-        if (!(modes.energy(m) > zero)) modes.energy(m) = 0.0;
-    const ComplexMatrix l = root_of(decomposed, rounding, kRegular * scale);
+    const double shift = clear_zeros(modes.energy) ? kRegular * scale : 0.0;
+    const ComplexMatrix l = root_of(decomposed, rounding, shift);
     const Decomposition regular = solve(l);
     const Eigen::VectorXd norm = regular.eigenvalues().tail(n).reverse().cwiseSqrt().cwiseInverse();
     modes.z = times_commutator(l * regular.eigenvectors().rightCols(n).rowwise().reverse()) * norm.asDiagonal();
@@ -111,7 +115,12 @@ void solve_full(const ComplexMatrix& q, CarefulModes& modes) {
 void solve_carefully(const FormView& form, const double* values, const double* q, CarefulModes& modes) {
     ComplexMatrix matrices[2];
     assemble(form, values, q, matrices);
-    form.split ? solve_split(matrices, modes) : solve_full(matrices[0], modes);
+    const double scale = values[form.n_values], unit = values[form.n_values + 1];
+    form.split ? solve_split(matrices, scale, modes) : solve_full(matrices[0], scale, modes);
+    if (modes.stable)
+        modes.energy *= unit;
+    else
+        modes.lowest *= unit;
 }
 
 void amplitudes_of(const FormView& form, const CarefulModes& modes, const double* q, const double* factors,

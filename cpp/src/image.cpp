@@ -4,48 +4,22 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <numbers>
 #include <vector>
 
-#include "careful.hpp"
+#include "careful_lanes.hpp"
 #include "dispatch.hpp"
 #include "insdl/error.hpp"
 #include "insdl/parallel.hpp"
-#include "plan.hpp"
+#include "shift_rows.hpp"
 #include "stencil.hpp"
 #include "workspace.hpp"
 
 namespace insdl {
 namespace {
 
-constexpr double kTwoPi = 2.0 * std::numbers::pi;
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-constexpr double kNeverSeen = -1e6;  // meV; the energy of a mode that no bin reaches
-
-// A zero mode whose weight diverges has no finite intensity: the amplitude that the solver reports is cut off by its
-// regularisation, and would shine through every Gaussian tail. (A ferromagnet's zero mode has x and p alike and stays.)
-bool diverges(const CarefulModes& modes, Eigen::Index m) {
-    if (modes.energy(m) > 0.0) return false;
-    const double x = modes.x.col(m).norm(), p = modes.p.col(m).norm();
-    return std::max(x, p) > 1e2 * std::min(x, p);
-}
-
-}  // namespace
-
-struct ImagePlan::Compiled {
-    ImageView view{};
-    const FormPlan* form = nullptr;
-    std::vector<double> layer_turns, row_directions, row_parity;
-    std::vector<std::int32_t> first_term;
-    std::vector<ShiftTerm> terms;
-
-    std::vector<std::ptrdiff_t> find_layers(const Model& model);
-    void find_terms(const Model& model, const FormPlan& plan, const ImageGeometry& geometry);
-};
-
-// Sites of equal height share the phase exp(-2 pi i L z). Returns the layer of each site.
-std::vector<std::ptrdiff_t> ImagePlan::Compiled::find_layers(const Model& model) {
+// Sites of equal height share the phase exp(-2 pi i L z). Returns the layer of each site; turns: of each layer relative
+// to the first, per 1/angstrom of Qz.
+std::vector<std::ptrdiff_t> find_layers(const Model& model, double c_star, std::vector<double>& turns) {
     std::vector<double> heights;
     std::vector<std::ptrdiff_t> of_site;
     for (const Site& site : model.sites()) {
@@ -54,55 +28,35 @@ std::vector<std::ptrdiff_t> ImagePlan::Compiled::find_layers(const Model& model)
         if (l == heights.size()) heights.push_back(site.position.z());
         of_site.push_back(static_cast<std::ptrdiff_t>(l));
     }
-    for (const double height : heights) layer_turns.push_back((height - heights[0]) / view.c_star);
+    for (const double height : heights) turns.push_back((height - heights[0]) / c_star);
     return of_site;
 }
 
-// Row r of layer l at q + G: sum over the layer's sites of sqrt(S_i) (d_r.e_i) exp(-2 pi i G.u_i) times the basis. What
-// is left out, exp(-2 pi i q.(r_i - u_i)), is the same for all sites of a layer.
-void ImagePlan::Compiled::find_terms(const Model& model, const FormPlan& plan, const ImageGeometry& geometry) {
-    const FormView& form = plan.view();
-    const auto of_site = find_layers(model);
-    const auto layers = static_cast<std::int32_t>(layer_turns.size());
-    for (const auto* directions : {&plan.x_directions(), &plan.p_directions()})
-        for (const Vector3& direction : *directions) {
-            row_directions.insert(row_directions.end(), direction.data(), direction.data() + 3);
-            row_parity.push_back(directions == &plan.x_directions() ? 1.0 : -1.0);
-        }
-    const auto n_rows = static_cast<std::int32_t>(row_parity.size());
-    for (std::ptrdiff_t g = 0; g < geometry.n_shift; ++g) {
-        const Vector3 shift = model.q_to_magnetic() * Vector3(geometry.shift[2 * g], geometry.shift[2 * g + 1], 0.0);
-        for (std::int32_t layer = 0; layer < layers; ++layer)
-            for (std::int32_t r = 0; r < n_rows; ++r) {
-                first_term.push_back(static_cast<std::int32_t>(terms.size()));
-                const Vector3 direction = Eigen::Map<const Vector3>(row_directions.data() + 3 * r);
-                std::vector<Complex> row(static_cast<std::size_t>(form.n), 0.0);
-                for (std::ptrdiff_t i = 0; i < model.size(); ++i) {
-                    if (of_site[static_cast<std::size_t>(i)] != layer) continue;
-                    const Site& site = model.sites()[static_cast<std::size_t>(i)];
-                    const Frame& frame = model.frames()[static_cast<std::size_t>(i)];
-                    const bool along_x = row_parity[static_cast<std::size_t>(r)] > 0.0;
-                    const double part =
-                        std::sqrt(site.spin) * direction.dot(site.moment * (along_x ? frame.e1 : frame.e2));
-                    const Vector3& u = plan.basis().position[static_cast<std::size_t>(i)];
-                    const Complex phase = std::polar(1.0, -kTwoPi * (shift.x() * u.x() + shift.y() * u.y()));
-                    for (const BasisTerm& term : plan.basis().of_site[static_cast<std::size_t>(i)])
-                        row[static_cast<std::size_t>(term.column)] +=
-                            (along_x ? Complex(1.0) : Complex(0.0, -1.0)) * part * phase * term.weight;
-                }
-                for (std::size_t k = 0; k < row.size(); ++k)
-                    if (std::abs(row[k]) > 1e-12)
-                        terms.push_back({static_cast<std::int32_t>(k), row[k].real(), row[k].imag()});
-            }
-    }
-    first_term.push_back(static_cast<std::int32_t>(terms.size()));
+// Reciprocal vectors of the plane in three dimensions.
+std::vector<double> upright(std::ptrdiff_t n_shift, const double* shift) {
+    std::vector<double> result;
+    for (std::ptrdiff_t g = 0; g < n_shift; ++g) result.insert(result.end(), {shift[2 * g], shift[2 * g + 1], 0.0});
+    return result;
 }
 
-ImagePlan::ImagePlan(const Model& model, const SpinwavePlan& plan, const ImageGeometry& geometry)
-    : compiled_(std::make_unique<Compiled>()) {
+}  // namespace
+
+struct ImagePlan::Compiled {
+    Compiled(const Model& model, const FormPlan& plan, const ImageGeometry& geometry)
+        : form(plan),
+          rows(model, plan, find_layers(model, model.reciprocal().row(2).norm(), layer_turns), geometry.n_shift,
+               upright(geometry.n_shift, geometry.shift).data(), 1.0) {}
+    const FormPlan& form;
+    std::vector<double> layer_turns;
+    ShiftRowsPlan rows;
+    ImageView view{};
+};
+
+ImagePlan::ImagePlan(const Model& model, const SpinwavePlan& plan, const ImageGeometry& geometry) {
     if (!model.is_layered())
         fail("an image needs a layered model: a bond couples magnetic cells along c, so energies depend on L");
     if (!model.is_split()) fail("an image needs a model in split form (collinear, or coplanar without mixed terms)");
+    compiled_ = std::make_unique<Compiled>(model, plan.form(Form::kAutomatic), geometry);
     ImageView& view = compiled_->view;
     view.n_solve = geometry.n_solve;
     view.n_shift = geometry.n_shift;
@@ -128,51 +82,18 @@ ImagePlan::ImagePlan(const Model& model, const SpinwavePlan& plan, const ImageGe
     view.n_form_factor = geometry.n_form_factor;
     view.form_factor_scale = 1.0 / geometry.form_factor_step;
     view.form_factor = geometry.form_factor;
-    compiled_->form = &plan.form(Form::kAutomatic);
-    compiled_->find_terms(model, *compiled_->form, geometry);
-    view.n_layers = static_cast<std::int32_t>(compiled_->layer_turns.size());
-    view.n_rows = static_cast<std::int32_t>(compiled_->row_parity.size());
+    view.rows = compiled_->rows.view();
     view.layer_turns = compiled_->layer_turns.data();
-    view.row_directions = compiled_->row_directions.data();
-    view.row_parity = compiled_->row_parity.data();
-    view.first_term = compiled_->first_term.data();
-    view.terms = compiled_->terms.data();
 }
 
 ImagePlan::~ImagePlan() = default;
 
 namespace {
 
-// What one thread works with; `lowest` collects the instability of the image at hand.
+// What one thread works with.
 struct Worker {
     Workspace lanes, pixels;
-    CarefulModes modes;
-    double lowest = kNan;
-    const FormView* form = nullptr;
-    const ImageView* image = nullptr;
-    const double* values = nullptr;
-
-    static bool careful(void* context, std::ptrdiff_t solve, double* energy, double* x, double* p) {
-        auto& worker = *static_cast<Worker*>(context);
-        const double q[3] = {worker.image->solve_q[2 * solve], worker.image->solve_q[2 * solve + 1], 0.0};
-        CarefulModes& modes = worker.modes;
-        solve_carefully(*worker.form, worker.values, q, modes);
-        if (!modes.stable) {
-            if (!(worker.lowest < modes.lowest)) worker.lowest = modes.lowest;
-            return false;
-        }
-        const Eigen::Index n = worker.form->n;
-        for (Eigen::Index m = 0; m < n; ++m) energy[m] = diverges(modes, m) ? kNeverSeen : modes.energy(m);
-        for (Eigen::Index k = 0; k < n; ++k)
-            for (Eigen::Index m = 0; m < n; ++m) {
-                *x++ = modes.x(k, m).real();
-                *p++ = modes.p(k, m).real();
-                if (!worker.form->is_complex) continue;
-                *x++ = modes.x(k, m).imag();
-                *p++ = modes.p(k, m).imag();
-            }
-        return true;
-    }
+    CarefulLanes careful;
 };
 
 // What one image needs while it is made.
@@ -189,12 +110,14 @@ void fill_points(const ImageView& image, const FormPlan& form, const ImageSettin
     const std::size_t size = kernel.image_workspace(&form.view(), &image);
     parallel_blocks(image.n_solve, block, threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, int thread) {
         Worker& worker = workers[thread];
-        worker.form = &form.view();
-        worker.image = &image;
-        worker.values = canvas.values.data();
+        worker.careful.form = &form.view();
+        worker.careful.values = canvas.values.data();
+        worker.careful.q = image.solve_q;
+        worker.careful.stride = 2;
+        worker.careful.hides_diverging = true;
         const ImageTask task{
-            &form.view(),     &image,  canvas.values.data(),  &settings, begin, end, canvas.points.data(),
-            &Worker::careful, &worker, worker.lanes.get(size)};
+            &form.view(),         &image,          canvas.values.data(),  &settings, begin, end, canvas.points.data(),
+            &CarefulLanes::solve, &worker.careful, worker.lanes.get(size)};
         kernel.image_points(&task);
     });
 }
@@ -239,7 +162,7 @@ void fill_pixels(const ImageView& image, const ImageSettings& settings, int thre
 void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double* parameters,
                          const ImageSettings* settings, int threads, double* image, double* lowest) const {
     const ImageView& view = compiled_->view;
-    const FormPlan& form = *compiled_->form;
+    const FormPlan& form = compiled_->form;
     const int team = usable_threads(threads);
     const bool one_a_thread = n_sets >= team;
     std::vector<Worker> workers(static_cast<std::size_t>(team));
@@ -252,12 +175,15 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
         canvas.points.resize(static_cast<std::size_t>(view.n_grid * view.n_grid * view.n_bins));
         canvas.values.resize(form.n_values());
         form.evaluate(parameters + set * model.n_parameters(), canvas.values.data());
-        for (int t = 0; t < (one_a_thread ? 1 : team); ++t) team_of_image[t].lowest = kNan;
+        const int used = one_a_thread ? 1 : team;
+        for (int t = 0; t < used; ++t) team_of_image[t].careful.worst = {};
         fill_points(view, form, settings[set], inner, team_of_image, canvas);
-        lowest[set] = kNan;
-        for (int t = 0; t < (one_a_thread ? 1 : team); ++t)
-            if (!(lowest[set] < team_of_image[t].lowest) && !std::isnan(team_of_image[t].lowest))
-                lowest[set] = team_of_image[t].lowest;
+        Worst worst;
+        for (int t = 0; t < used; ++t) {
+            const Worst& found = team_of_image[t].careful.worst;
+            if (found.at_q >= 0) worst.note(found.lowest, found.at_q);
+        }
+        lowest[set] = worst.lowest;
         std::fill_n(image + set * size, size, 0.0);
         if (std::isnan(lowest[set])) fill_pixels(view, settings[set], inner, team_of_image, canvas, image + set * size);
     });

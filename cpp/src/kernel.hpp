@@ -38,6 +38,7 @@ struct FormView {
     std::int32_t n_entries;
     const Entry* entries;  // n_entries + 1, the last one only marks the end
     const Term* terms;
+    std::int32_t n_values;  // values[n_values] bounds the diagonal, values[n_values + 1] is the unit of energy, meV
     std::int32_t n_sites;
     std::int32_t n_site_waves;
     const double* site_waves;          // (n_site_waves, 3)
@@ -72,6 +73,17 @@ struct ShiftTerm {
     double re, im;
 };
 
+// For every reciprocal vector G of the magnetic cell the rows that carry intensities at q + G, for groups of sites that
+// share a phase: sum over a group's sites of sqrt(S_i) (direction.e_i) exp(-2 pi i G.u_i) in the form's basis.
+struct ShiftRows {
+    std::int32_t n_groups, n_rows;
+    const double* directions;        // (n_rows, 3) Cartesian
+    const double* parity;            // (n_rows) 1 along x, -1 along p: what -q does to the row besides conjugation
+    const std::int32_t* first_term;  // (n_shift * n_groups * n_rows + 1), group before row
+    const ShiftTerm* terms;
+    const std::int32_t* parts;  // (n_shift * n_groups * n_rows) bit 0: some term has a real part, bit 1: imaginary
+};
+
 // An image compiled for one model: where it samples, and for every reciprocal vector G of the magnetic cell the rows
 // that carry intensities at q + G. See image.cpp, which owns the arrays.
 struct ImageView {
@@ -84,13 +96,9 @@ struct ImageView {
     const double* bins;         // (n_bins, 2)
     const double* grid;         // (n_grid)
     const double* pixel_edges;  // (n_pixel + 1)
-    std::int32_t n_layers, n_rows;
-    const double* layer_turns;       // (n_layers) phase of a layer relative to the first, in turns per 1/angstrom of Qz
-    const double* row_directions;    // (n_rows, 3) Cartesian
-    const double* row_parity;        // (n_rows) 1 along x, -1 along p: what -q does to the row besides conjugation
-    const std::int32_t* first_term;  // (n_shift * n_layers * n_rows + 1), layer before row
-    const ShiftTerm* terms;
-    double in_plane[2][3];  // a*, b*, 1/angstrom
+    ShiftRows rows;             // groups are layers
+    const double* layer_turns;  // (n_layers) phase of a layer relative to the first, in turns per 1/angstrom of Qz
+    double in_plane[2][3];      // a*, b*, 1/angstrom
     double c_unit[3], c_star;
     std::ptrdiff_t n_form_factor;
     double form_factor_scale;  // entries per 1/angstrom^2
@@ -108,6 +116,30 @@ struct ImageTask {
     // One q in the careful way: N energies (far below zero for a mode without finite weight), x and p (N x N, basis by
     // mode; real numbers or pairs). False where unstable.
     bool (*careful)(void* context, std::ptrdiff_t solve, double* energy, double* x, double* p);
+    void* context;
+    void* workspace;
+};
+
+// A list of q folded onto +-(solve_q + G). See folded.cpp, which owns the arrays.
+struct FoldedView {
+    std::ptrdiff_t n_solve, n_shift;
+    const double* solve_q;      // (n_solve, 3)
+    const double* shift;        // (n_shift, 3)
+    const std::int32_t* plus;   // (n_shift, n_solve) the q that is solve_q + G, or -1
+    const std::int32_t* minus;  // (n_shift, n_solve) the q that is -(solve_q + G), or -1
+    ShiftRows rows;
+    const double* group_waves;  // (n_groups, 3) phase of a group at q: exp(-2 pi i q.wave)
+};
+
+// Energies and intensities of all q that fold onto distinct q [begin, end), one parameter set.
+struct FoldedTask {
+    const FormView* form;
+    const FoldedView* folded;
+    const double* values;
+    std::ptrdiff_t begin, end;
+    double* energy;     // (n_q, n_modes) descending
+    double* intensity;  // (n_q, n_modes)
+    bool (*careful)(void* context, std::ptrdiff_t solve, double* energy, double* x, double* p);  // as in ImageTask
     void* context;
     void* workspace;
 };
@@ -138,6 +170,8 @@ struct Kernel {
     std::ptrdiff_t width;  // q per block
     std::size_t (*workspace)(const FormView*);
     void (*modes)(const ModesTask*);
+    std::size_t (*folded_workspace)(const FormView*, const FoldedView*);
+    void (*folded)(const FoldedTask*);
     std::size_t (*image_workspace)(const FormView*, const ImageView*);
     void (*image_points)(const ImageTask*);
     std::size_t (*pixel_workspace)(const ImageView*);

@@ -64,6 +64,7 @@ FormPlan::FormPlan(const Model& model, bool split) {
     view_.n_entries = static_cast<std::int32_t>(entries_.size() - 1);
     view_.entries = entries_.data();
     view_.terms = terms_.data();
+    view_.n_values = static_cast<std::int32_t>(n_values_);
     view_.n_sites = static_cast<std::int32_t>(model.size());
     view_.n_site_waves = static_cast<std::int32_t>(site_waves_.size() / 3);
     view_.site_waves = site_waves_.data();
@@ -238,6 +239,21 @@ void FormPlan::evaluate(const double* parameters, double* values) const {
     std::fill(values, values + n_values_, 0.0);
     for (const Share& share : shares_)
         values[share.value] += share.coefficient * (share.parameter == kFixed ? 1.0 : parameters[share.parameter]);
+    // What a diagonal element can reach at any q: at a Goldstone point it may cancel, and rounding with it.
+    double largest = 0.0;
+    for (std::size_t k = 0; k + 1 < entries_.size(); ++k) {
+        if (entries_[k].row != entries_[k].column) continue;
+        double sum = 0.0;
+        for (std::int32_t t = entries_[k].first; t < entries_[k + 1].first; ++t)
+            sum += std::abs(values[terms_[t].value]);
+        largest = std::max(largest, sum);
+    }
+    int exponent = 1;
+    if (largest > 0.0 && std::isfinite(largest)) std::frexp(largest, &exponent);
+    const double unit = std::ldexp(1.0, exponent - 1);
+    for (std::size_t k = 0; k < n_values_; ++k) values[k] /= unit;
+    values[n_values_] = largest > 0.0 ? largest / unit : 1.0;
+    values[n_values_ + 1] = unit;
 }
 
 }  // namespace insdl

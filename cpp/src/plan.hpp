@@ -25,8 +25,9 @@ class FormPlan {
     const std::vector<Vector3>& x_directions() const { return x_directions_; }
     const std::vector<Vector3>& p_directions() const { return p_directions_; }
     const Basis& basis() const { return basis_; }
-    std::size_t n_values() const { return n_values_; }
-    // values: (n_values) for one parameter set.
+    std::size_t n_values() const { return n_values_ + 2; }
+    // values: (n_values) for one parameter set, in a unit of energy (a power of two, meV) that brings the largest
+    // diagonal element to between one and two; then that element's bound and the unit.
     void evaluate(const double* parameters, double* values) const;
 
   private:

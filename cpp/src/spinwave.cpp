@@ -8,7 +8,7 @@
 #include <mutex>
 #include <vector>
 
-#include "careful.hpp"
+#include "careful_lanes.hpp"
 #include "dispatch.hpp"
 #include "insdl/parallel.hpp"
 #include "plan.hpp"
@@ -30,15 +30,6 @@ double perpendicular(const Matrix3& reciprocal, const double* q, const Complex* 
     }
     return squared > 1e-16 ? std::max(0.0, total - std::norm(along) / squared) : 2.0 / 3.0 * total;
 }
-
-// The lowest eigenvalue met and where; the same whatever the order in which blocks report.
-struct Worst {
-    double lowest = kNan;
-    std::ptrdiff_t at_q = -1;
-    void note(double value, std::ptrdiff_t q) {
-        if (!(lowest < value) && (value != lowest || q < at_q)) *this = {value, q};
-    }
-};
 
 // Some q of a block, copied together.
 struct Gathered {

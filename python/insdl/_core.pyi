@@ -45,6 +45,18 @@ class Model:
         threads: int,
     ) -> tuple[_Reals, _Reals, npt.NDArray[np.complex128] | None, _Reals, _Integers]: ...
 
+class Folding:
+    def __init__(
+        self,
+        model: Model,
+        solve_q: _Reals,
+        shift: _Reals,
+        plus: npt.NDArray[np.int32],
+        minus: npt.NDArray[np.int32],
+        n_q: int,
+    ) -> None: ...
+    def evaluate(self, parameters: _Reals, threads: int) -> tuple[_Reals, _Reals, _Reals, _Integers]: ...
+
 class Image:
     def __init__(
         self,

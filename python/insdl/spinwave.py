@@ -11,13 +11,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from insdl import _core
 from insdl.crystal import real_numbers, reciprocal
 from insdl.errors import NotEquilibriumWarning, UnstableModelError
+from insdl.folding import fold
 from insdl.form_factor import form_factor as ion_form_factor
 from insdl.model import SpinModel
 
 _Reals = npt.NDArray[np.float64]
 _MOST_THREADS = 1024
+_FARTHEST_Q = 1e6  # r.l.u.
 _TORQUE_WARNING = 1e-4  # meV; rounding of input directions stays far below
 
 
@@ -44,7 +47,7 @@ class Modes:
         """(nq, nmodes, 3, 3) complex128, per chemical cell. S^ab = v_a conj(v_b) at T = 0, creation side (energy loss).
 
         A single mode's S^ab inside a group of equal energies depends on the choice of basis; its sum over the group
-        does not. At a mode of exactly zero energy it is that of the form regularised by 1e-10 of the largest diagonal
+        does not. At a q with a mode of zero energy it is that of the form regularised by 1e-10 of the largest diagonal
         element: exact for a ferromagnet, large but finite where the true weight diverges.
         """
         if self.amplitude is None:
@@ -69,11 +72,13 @@ def checked_q(q_rlu: npt.ArrayLike) -> _Reals:
     if q.ndim != 2 or q.shape[1] != 3:
         raise ValueError(f"q_rlu must have shape (nq, 3), got {q.shape}")
     with np.errstate(invalid="ignore", over="ignore"):
-        total = q.sum()
-    if not np.isfinite(total):  # a sum is quick; only where it is not finite is there something to look for
-        bad = np.flatnonzero(~np.isfinite(q).all(axis=1))
+        squared = np.vdot(q, q)
+    if not squared <= _FARTHEST_Q**2:  # one quick number; only where it is large is there something to look for
+        bad = np.flatnonzero(~(np.abs(q) <= _FARTHEST_Q).all(axis=1))
         if bad.size:
-            raise ValueError(f"q_rlu must be finite; row {bad[0]} is {q[bad[0]].tolist()}")
+            row = q[bad[0]]
+            limit = f" and within {_FARTHEST_Q:g}, where phases keep their digits" if np.isfinite(row).all() else ""
+            raise ValueError(f"q_rlu must be finite{limit}; row {bad[0]} is {row.tolist()}")
     return q
 
 
@@ -112,8 +117,9 @@ def spin_waves(
     threads : int or None. Threads over q; the result is bitwise the same for any number.
     form : "auto" uses the N x N split form where it holds (detected from the model), "full" always the 2N x 2N one.
     output : "intensity", or "amplitude" for `Modes.amplitude` and `Modes.sab` besides.
-    precision : "double", or "single", which is about twice as fast. Single precision keeps energies to 1e-4 of the
-        bandwidth and intensities to 1e-3 of the strongest mode's (docs/speed.md); q where it cannot are solved in double.
+    precision : "double", or "single", which is about twice as fast. Single precision keeps energies to 2e-5 of the
+        bandwidth, and intensities summed over modes closer than 3e-3 of it to 1e-3 of the strongest mode's (how close modes
+        share their intensity is not kept); q where it cannot are solved in double.
     form_factor : "none" or "ion", which multiplies each site's amplitude by <j0>(Q) of its ion.
     parameters : (n_sets, n_parameters) float64, meV, or None. Many sets at once; then nothing is raised for an unstable
         set, its energies are NaN and its `Modes.stable` is False.
@@ -157,16 +163,75 @@ def spin_waves(
     )
     if parameters is not None:
         return Modes(energy, intensity, np.isnan(lowest), amplitude)
-    torque = float(np.linalg.norm(model.core.torque(sets[0]), axis=1).max())
-    if at_q[0] >= 0:
-        raise UnstableModelError(q[at_q[0]].copy(), float(lowest[0]), torque)
+    _check_one_set(model, sets[0], float(lowest[0]), q[at_q[0]].copy() if at_q[0] >= 0 else None)
+    return Modes(energy[0], intensity[0], True, None if amplitude is None else amplitude[0])
+
+
+def _check_one_set(model: SpinModel, values: _Reals, lowest: float, unstable_q: _Reals | None) -> None:
+    """Raises where one set of parameters is unstable, warns where its moments are not in equilibrium."""
+    torque = float(np.linalg.norm(model.core.torque(values), axis=1).max())
+    if unstable_q is not None:
+        raise UnstableModelError(unstable_q, lowest, torque)
     if torque > _TORQUE_WARNING:
         warnings.warn(
             f"the moments are not in equilibrium: the largest torque is {torque:.3g} meV (see insdl.relax)",
             NotEquilibriumWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return Modes(energy[0], intensity[0], True, None if amplitude is None else amplitude[0])
+
+
+class SpinWavePlan:
+    """A model at a list of momentum transfers, compiled once for any number of parameter sets.
+
+    Momentum transfers that differ by a reciprocal vector of the magnetic cell, or by a sign, have the same energies: each
+    group of them is solved once and only its intensities are worked out again. On a commensurate grid over several Brillouin
+    zones that is most of the work.
+
+    Parameters
+    ----------
+    model : SpinModel.
+    q_rlu : (nq, 3) float64, r.l.u. of the chemical cell. Different from each other where they are to be folded.
+    folding : "auto" folds where the model is in split form and the list has equivalent points, "none" never does.
+
+    Attributes
+    ----------
+    n_solved : int. Momentum transfers at which the Hamiltonian is diagonalised.
+    """
+
+    def __init__(self, model: SpinModel, q_rlu: npt.ArrayLike, *, folding: Literal["auto", "none"] = "auto") -> None:
+        if folding not in ("auto", "none"):
+            raise ValueError(f"folding must be 'auto' or 'none', got {folding!r}")
+        self.model, self.q_rlu = model, checked_q(q_rlu)
+        self.n_solved = len(self.q_rlu)
+        self._folding: _core.Folding | None = None
+        if folding == "none" or not model.core.is_split or not len(self.q_rlu):
+            return
+        unique, back = np.unique(self.q_rlu, axis=0, return_inverse=True)
+        self._back = None if len(unique) == len(self.q_rlu) else back.ravel()
+        points = self.q_rlu if self._back is None else unique
+        folded = fold(points, model.q_to_magnetic)
+        if len(folded.solve_q) == len(self.q_rlu):
+            return
+        self.n_solved, self._solve_q = len(folded.solve_q), folded.solve_q
+        self._folding = _core.Folding(model.core, folded.solve_q, folded.shift, folded.plus, folded.minus, len(points))
+
+    def modes(self, *, parameters: npt.ArrayLike | None = None, threads: int | None = None, **values: float) -> Modes:
+        """Energies and intensities, as `SpinModel.modes` gives them: for parameters by name, or for (n_sets, n) of them."""
+        model = self.model
+        if self._folding is None:
+            return spin_waves(model, self.q_rlu, threads=threads, parameters=parameters, values=values)
+        if parameters is not None and values:
+            raise TypeError(f"give parameters as an array or as keywords, not both; got both and {sorted(values)}")
+        sets = model.values(values)[None] if parameters is None else checked_sets(model, parameters)
+        energy, intensity, lowest, at_q = self._folding.evaluate(sets, thread_count(threads))
+        stable = np.isnan(lowest)
+        energy[~stable], intensity[~stable] = np.nan, np.nan
+        if self._back is not None:
+            energy, intensity = energy[:, self._back], intensity[:, self._back]
+        if parameters is not None:
+            return Modes(energy, intensity, stable)
+        _check_one_set(model, sets[0], float(lowest[0]), self._solve_q[at_q[0]].copy() if at_q[0] >= 0 else None)
+        return Modes(energy[0], intensity[0], True)
 
 
 def _factors(model: SpinModel, q_rlu: _Reals, form_factor: str) -> _Reals | None:

@@ -23,8 +23,7 @@ inline constexpr float kTiny<float> = 1e-36F;
 // One QL sweep over rows l to top, shift given by g. In lanes where `open` is not set nothing changes. Lanes may end
 // their blocks before top: `last` says where.
 template <bool kUniform, class R>
-INSDL_INLINE void sweep(int l, int top, int n, typename R::Mask open, const R& last, R g, R* d, R* e, int n_rows,
-                        R* z) {
+INSDL_INLINE void sweep(int l, int top, typename R::Mask open, const R& last, R g, R* d, R* e, int n_rows, R* z) {
     using S = typename R::Scalar;
     const R zero(S(0)), one(S(1)), tiny(kTiny<S>);
     R s = one, c = one, p = zero;
@@ -53,18 +52,18 @@ INSDL_INLINE void sweep(int l, int top, int n, typename R::Mask open, const R& l
         }
         open = open & (moving | ~on);  // an underflow ends the lane's sweep early; the next one goes on
         const R sr = select(moving, sn, zero), cr = select(moving, cn, one);
+        R *low = z + i * n_rows, *high = low + n_rows;
         for (int k = 0; k < n_rows; ++k) {
-            R* row = z + k * n;
-            const R a = row[i], h = row[i + 1];
-            row[i + 1] = sr * a + cr * h;
-            row[i] = cr * a - sr * h;
+            const R a = low[k], h = high[k];
+            high[k] = sr * a + cr * h;
+            low[k] = cr * a - sr * h;
         }
     }
     d[l] = select(open, d[l] - p, d[l]);
     e[l] = select(open, g, e[l]);
 }
 
-// In: d (n), e (n, the last unused), z: n_rows rows of n. Out: d the eigenvalues, unordered; rows times the
+// In: d (n), e (n, the last unused), z: n columns of n_rows. Out: d the eigenvalues, unordered; rows times the
 // eigenvectors. Returns the lanes that did not converge.
 template <int kN, class R>
 INSDL_INLINE typename R::Mask implicit_ql(int size, R* d, R* e, int n_rows, R* z) {
@@ -91,7 +90,7 @@ INSDL_INLINE typename R::Mask implicit_ql(int size, R* d, R* e, int n_rows, R* z
             const R root = sqrt(half * half + one);
             const R step = el / (half + select(half < zero, -root, root));
             if (!any(open & (last < R(S(n - 1))))) {
-                sweep<true>(l, n - 1, n, open, last, (d[n - 1] - d[l]) + step, d, e, n_rows, z);
+                sweep<true>(l, n - 1, open, last, (d[n - 1] - d[l]) + step, d, e, n_rows, z);
             } else {
                 R end = d[l];
                 int top = l;
@@ -100,7 +99,7 @@ INSDL_INLINE typename R::Mask implicit_ql(int size, R* d, R* e, int n_rows, R* z
                     end = select(here, d[i], end);
                     if (any(here)) top = i;
                 }
-                sweep<false>(l, top, n, open, last, (end - d[l]) + step, d, e, n_rows, z);
+                sweep<false>(l, top, open, last, (end - d[l]) + step, d, e, n_rows, z);
             }
         }
     }
@@ -121,9 +120,9 @@ INSDL_INLINE typename R::Mask two_by_two(R* d, const R& e, int n_rows, R* z) {
     d[0] = d[0] - t * e;
     d[1] = d[1] + t * e;
     for (int k = 0; k < n_rows; ++k) {
-        const R a = z[2 * k], b = z[2 * k + 1];
-        z[2 * k] = c * a - s * b;
-        z[2 * k + 1] = s * a + c * b;
+        const R a = z[k], b = z[n_rows + k];
+        z[k] = c * a - s * b;
+        z[n_rows + k] = s * a + c * b;
     }
     return zero < zero;
 }

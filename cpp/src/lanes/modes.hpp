@@ -30,17 +30,17 @@ INSDL_INLINE void cartesian(const double* reciprocal, const double* q, R* result
 
 // One mode's Cartesian amplitude from its rows: real parts, then imaginary ones.
 template <class R, class M>
-INSDL_INLINE void amplitude_of(const FormView& form, int n, const R* z, int mode, R* amplitude) {
+INSDL_INLINE void amplitude_of(const FormView& form, const R* z, R* amplitude) {
     using T = typename R::Scalar;
     for (int a = 0; a < 6; ++a) amplitude[a] = R(T(0));
     for (int r = 0; r < form.n_rows; ++r)
         for (int a = 0; a < 3; ++a) {
             const R direction(static_cast<T>(form.row_directions[3 * r + a]));
             if constexpr (Element<M>::kComplex) {
-                amplitude[a] += direction * z[2 * r * n + mode];
-                amplitude[3 + a] += direction * z[(2 * r + 1) * n + mode];
+                amplitude[a] += direction * z[2 * r];
+                amplitude[3 + a] += direction * z[2 * r + 1];
             } else {
-                amplitude[(form.row_parts[r] ? 3 : 0) + a] += direction * z[r * n + mode];
+                amplitude[(form.row_parts[r] ? 3 : 0) + a] += direction * z[r];
             }
         }
 }
@@ -70,15 +70,15 @@ INSDL_INLINE Polarisation<R> polarisation_at(const FormView& form, const R* q) {
 }
 
 template <class R, class M>
-INSDL_INLINE R intensity_of(const FormView& form, const Polarisation<R>& polarisation, int n, const R* z, int mode) {
+INSDL_INLINE R intensity_of(const FormView& form, const Polarisation<R>& polarisation, const R* z) {
     using T = typename R::Scalar;
     constexpr bool kComplex = Element<M>::kComplex;
     R total(T(0)), re(T(0)), im(T(0));
     for (int r = 0; r < form.n_rows; ++r) {
-        const R x = z[(kComplex ? 2 * r : r) * n + mode];
+        const R x = z[kComplex ? 2 * r : r];
         total += x * x;
         if constexpr (kComplex) {
-            const R y = z[(2 * r + 1) * n + mode];
+            const R y = z[2 * r + 1];
             total += y * y;
             re += polarisation.along[r] * x;
             im += polarisation.along[r] * y;
@@ -95,10 +95,9 @@ INSDL_INLINE R intensity_of(const FormView& form, const Polarisation<R>& polaris
                 const double *d = form.row_directions + 3 * r, *f = form.row_directions + 3 * o;
                 const R twice(static_cast<T>(2.0 * (d[0] * f[0] + d[1] * f[1] + d[2] * f[2])));
                 if constexpr (kComplex)
-                    total += twice * (z[2 * r * n + mode] * z[2 * o * n + mode] +
-                                      z[(2 * r + 1) * n + mode] * z[(2 * o + 1) * n + mode]);
+                    total += twice * (z[2 * r] * z[2 * o] + z[2 * r + 1] * z[2 * o + 1]);
                 else
-                    total += twice * z[r * n + mode] * z[o * n + mode];
+                    total += twice * z[r] * z[o];
             }
     return max(polarisation.trace * total - polarisation.projection * (re * re + im * im), R(T(0)));
 }
@@ -109,8 +108,10 @@ void modes_of_form(const ModesTask& task) {
     constexpr int kWidth = R::kWidth;
     const FormView& form = *task.form;
     const int n = kN > 0 ? kN : form.n, modes = form.split ? n : n / 2;
+    const int n_real = (Element<M>::kComplex ? 2 : 1) * form.n_rows;
     Block<R, M> block(form, form.n_rows, task.workspace);
     R* const factors = task.factors ? block.phase + 2 * form.n_site_waves : nullptr;
+    const double unit = task.values[form.n_values + 1];
     alignas(64) double q[3 * kWidth];
     for (std::ptrdiff_t begin = 0; begin < task.count; begin += kWidth) {
         const std::ptrdiff_t left = task.count - begin, used = left < kWidth ? left : kWidth;
@@ -138,10 +139,10 @@ void modes_of_form(const ModesTask& task) {
         select(careful, R(T(1)), R(T(0))).store(flags);
         for (int lane = 0; lane < used; ++lane) task.careful[begin + lane] = flags[lane] != T(0);
         if (task.amplitude) {
-            if (form.split) sort_descending(n, block.d, (Element<M>::kComplex ? 2 : 1) * form.n_rows, n, block.z);
+            if (form.split) sort_descending(n, block.d, n_real, block.z);
             for (int m = 0; m < modes; ++m) {
                 R part[6];
-                amplitude_of<R, M>(form, n, block.z, m, part);
+                amplitude_of<R, M>(form, block.z + m * n_real, part);
                 T lanes[6][kWidth];
                 for (int a = 0; a < 6; ++a) part[a].store(lanes[a]);
                 for (int lane = 0; lane < used; ++lane) {
@@ -155,14 +156,14 @@ void modes_of_form(const ModesTask& task) {
         }
         R* const intensity = block.u_as_real();
         const Polarisation<R> polarisation = polarisation_at(form, cart);
-        for (int m = 0; m < modes; ++m) intensity[m] = intensity_of<R, M>(form, polarisation, n, block.z, m);
-        if (form.split && !task.amplitude) sort_descending(n, block.d, 1, n, intensity);
+        for (int m = 0; m < modes; ++m) intensity[m] = intensity_of<R, M>(form, polarisation, block.z + m * n_real);
+        if (form.split && !task.amplitude) sort_descending(n, block.d, 1, intensity);
         for (int m = 0; m < modes; ++m) {
             T energies[kWidth], values[kWidth];
             block.d[m].store(energies);
             intensity[m].store(values);
             for (int lane = 0; lane < used; ++lane) {
-                task.energy[(begin + lane) * modes + m] = static_cast<double>(energies[lane]);
+                task.energy[(begin + lane) * modes + m] = static_cast<double>(energies[lane]) * unit;
                 if (task.intensity) task.intensity[(begin + lane) * modes + m] = static_cast<double>(values[lane]);
             }
         }

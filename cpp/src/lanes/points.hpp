@@ -4,12 +4,11 @@
 // energy.
 
 #include "../kernel.hpp"
-#include "solve.hpp"
+#include "vectors.hpp"
 
 namespace insdl::INSDL_ISA {
 
-inline constexpr int kMostImageRows = 6;  // three directions of x and of p
-inline constexpr double kReach = 4.5;     // Gaussian tails beyond this many sigma are dropped (7e-6 of the weight)
+inline constexpr double kReach = 4.5;  // Gaussian tails beyond this many sigma are dropped (7e-6 of the weight)
 inline constexpr double kNeutronMass = 2.0721;  // E / k^2 of a neutron, meV angstrom^2
 
 // Everything that one block of q needs, cut from the workspace.
@@ -21,7 +20,7 @@ struct Points {
 
     static std::size_t bytes(const FormView& form, const ImageView& image) {
         const std::size_t n = static_cast<std::size_t>(form.n);
-        const std::size_t rows = static_cast<std::size_t>(image.n_layers * image.n_rows);
+        const std::size_t rows = static_cast<std::size_t>(image.rows.n_groups * image.rows.n_rows);
         return 2 * n * n * sizeof(M) +
                sizeof(R) * (2 * rows * n + n * static_cast<std::size_t>(image.n_bins) +
                             2 * static_cast<std::size_t>(image.n_bins)) +
@@ -33,7 +32,7 @@ struct Points {
         x = static_cast<M*>(memory);
         p = x + n * n;
         rows = reinterpret_cast<R*>(p + n * n);
-        weights = rows + 2 * image.n_layers * image.n_rows * n;
+        weights = rows + 2 * image.rows.n_groups * image.rows.n_rows * n;
         plus = weights + n * image.n_bins;
         minus = plus + image.n_bins;
         first_bin = reinterpret_cast<std::int32_t*>(minus + image.n_bins);
@@ -83,34 +82,6 @@ INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& setti
     }
 }
 
-// rows[(layer, row), re and im, mode] at q + G, from the eigenvectors.
-template <class R, class M>
-INSDL_INLINE void rows_at_shift(const FormView& form, const ImageView& image, std::ptrdiff_t shift,
-                                Points<R, M>& work) {
-    using E = Element<M>;
-    const int n = form.n;
-    for (int row = 0; row < image.n_layers * image.n_rows; ++row) {
-        const std::int32_t* first = image.first_term + shift * image.n_layers * image.n_rows + row;
-        const M* source = image.row_parity[row % image.n_rows] > 0.0 ? work.x : work.p;
-        R *re = work.rows + 2 * row * n, *im = re + n;
-        for (int m = 0; m < n; ++m) re[m] = im[m] = R(0.0);
-        for (std::int32_t t = first[0]; t < first[1]; ++t) {
-            const ShiftTerm& term = image.terms[t];
-            const M* vector = source + term.column * n;
-            const R cr(term.re), ci(term.im);
-            for (int m = 0; m < n; ++m) {
-                if constexpr (E::kComplex) {
-                    re[m] += cr * vector[m].re - ci * vector[m].im;
-                    im[m] += cr * vector[m].im + ci * vector[m].re;
-                } else {
-                    re[m] += cr * vector[m];
-                    im[m] += ci * vector[m];
-                }
-            }
-        }
-    }
-}
-
 // Squared form factor at Q^2, linear between the entries of the table.
 template <class R>
 INSDL_INLINE R form_factor_at(const ImageView& image, const R& squared) {
@@ -130,14 +101,14 @@ INSDL_INLINE R form_factor_at(const ImageView& image, const R& squared) {
 // Intensities of the modes at +(q + G) and -(q + G) into the two points' bins.
 template <class R, class M>
 INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R* in_plane, Points<R, M>& work) {
-    const int n = form.n, n_rows = image.n_rows;
+    const int n = form.n, n_rows = image.rows.n_rows;
     const R zero(0.0), one(1.0);
     for (std::ptrdiff_t k = 0; k < image.n_bins; ++k) work.plus[k] = work.minus[k] = zero;
     const R flat2 = in_plane[0] * in_plane[0] + in_plane[1] * in_plane[1] + in_plane[2] * in_plane[2];
-    R flat[kMostImageRows];
-    double upright[kMostImageRows];
+    R flat[kMostShiftRows];
+    double upright[kMostShiftRows];
     for (int r = 0; r < n_rows; ++r) {
-        const double* d = image.row_directions + 3 * r;
+        const double* d = image.rows.directions + 3 * r;
         flat[r] = in_plane[0] * R(d[0]) + in_plane[1] * R(d[1]) + in_plane[2] * R(d[2]);
         upright[r] = image.c_unit[0] * d[0] + image.c_unit[1] * d[1] + image.c_unit[2] * d[2];
     }
@@ -159,13 +130,13 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
             }
             const R squared = flat2 + qz * qz;
             R total[2] = {zero, zero}, along_re[2] = {zero, zero}, along_im[2] = {zero, zero};
-            R vr[2][kMostImageRows], vi[2][kMostImageRows];
+            R vr[2][kMostShiftRows], vi[2][kMostShiftRows];
             for (int r = 0; r < n_rows; ++r) {
                 const R* row = work.rows + 2 * r * n + m;
                 vr[0][r] = vr[1][r] = row[0];
                 vi[0][r] = vi[1][r] = row[n];
             }
-            for (int layer = 1; layer < image.n_layers; ++layer) {
+            for (int layer = 1; layer < image.rows.n_groups; ++layer) {
                 R s, c;
                 sin_cos_turns(qz * R(image.layer_turns[layer]), s, c);
                 for (int r = 0; r < n_rows; ++r) {
@@ -179,17 +150,17 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
             }
             for (int side = 0; side < 2; ++side)
                 for (int r = 0; r < n_rows; ++r) {
-                    const double* d = image.row_directions + 3 * r;
-                    const double parity = side ? image.row_parity[r] : 1.0;
+                    const double* d = image.rows.directions + 3 * r;
+                    const double parity = side ? image.rows.parity[r] : 1.0;
                     const R along = (side ? R(upright[r]) * qz - flat[r] : R(upright[r]) * qz + flat[r]) * R(parity);
                     along_re[side] += along * vr[side][r];
                     along_im[side] += along * vi[side][r];
                     total[side] += vr[side][r] * vr[side][r] + vi[side][r] * vi[side][r];
                     for (int other = 0; other < r; ++other) {  // rows need not be orthogonal
-                        const double* o = image.row_directions + 3 * other;
+                        const double* o = image.rows.directions + 3 * other;
                         const double overlap = d[0] * o[0] + d[1] * o[1] + d[2] * o[2];
                         if (__builtin_fabs(overlap) < 1e-14) continue;
-                        const double twice = 2.0 * overlap * (side ? parity * image.row_parity[other] : 1.0);
+                        const double twice = 2.0 * overlap * (side ? parity * image.rows.parity[other] : 1.0);
                         total[side] += R(twice) * (vr[side][r] * vr[side][other] + vi[side][r] * vi[side][other]);
                     }
                 }
@@ -226,38 +197,6 @@ INSDL_INLINE void put_points(std::ptrdiff_t n_bins, const R* bins, const std::in
     }
 }
 
-// One lane of a pack.
-template <class R>
-INSDL_INLINE void set_lane(R& pack, std::ptrdiff_t lane, double value) {
-    double values[R::kWidth];
-    pack.store(values);
-    values[lane] = value;
-    pack = R::load(values);
-}
-
-template <class R, class M>
-void solve_with_care(const ImageTask& task, std::ptrdiff_t begin, std::ptrdiff_t used, Block<R, M>& block,
-                     Points<R, M>& work) {
-    constexpr int kParts = Element<M>::kComplex ? 2 : 1;
-    const FormView& form = *task.form;
-    const int n = form.n;
-    const auto careful = solve_vectors<0>(form, block, work.x, work.p);
-    if (!any(careful)) return;
-    double flags[R::kWidth];
-    select(careful, R(1.0), R(0.0)).store(flags);
-    double* memory = reinterpret_cast<double*>(block.v);  // the matrices are no longer needed
-    double *energy = memory, *x = memory + n, *p = x + kParts * n * n;
-    for (std::ptrdiff_t lane = 0; lane < R::kWidth; ++lane) {
-        if (flags[lane] == 0.0) continue;
-        const bool good = lane < used && task.careful(task.context, begin + lane, energy, x, p);
-        for (int m = 0; m < n; ++m) set_lane(block.d[m], lane, good ? energy[m] : -1e6);
-        for (int k = 0; k < kParts * n * n; ++k) {
-            set_lane(reinterpret_cast<R*>(work.x)[k], lane, good ? x[k] : 0.0);
-            set_lane(reinterpret_cast<R*>(work.p)[k], lane, good ? p[k] : 0.0);
-        }
-    }
-}
-
 template <class R, class M>
 void points_of_form(const ImageTask& task) {
     constexpr int kWidth = R::kWidth;
@@ -279,7 +218,7 @@ void points_of_form(const ImageTask& task) {
         }
         trigonometry(form.n_waves, form.waves, q, block.trig);
         assemble<0>(form, task.values, block.trig, block.v, block.t);
-        solve_with_care(task, begin, used, block, work);
+        solve_with_care(task, begin, used, block, work.x, work.p);
         bin_weights(image, *task.settings, n, block.d, work);
         for (std::ptrdiff_t g = 0; g < image.n_shift; ++g) {
             const std::int32_t *plus = image.plus + g * image.n_solve + begin,
@@ -287,7 +226,7 @@ void points_of_form(const ImageTask& task) {
             bool wanted = false;
             for (std::ptrdiff_t lane = 0; lane < used; ++lane) wanted = wanted || plus[lane] >= 0 || minus[lane] >= 0;
             if (!wanted) continue;
-            rows_at_shift(form, image, g, work);
+            rows_at_shift(form, image.rows, g, work.x, work.p, work.rows);
             const R h = R::load(q) + R(image.shift[2 * g]), k = R::load(q + kWidth) + R(image.shift[2 * g + 1]);
             R in_plane[3];
             for (int a = 0; a < 3; ++a) in_plane[a] = h * R(image.in_plane[0][a]) + k * R(image.in_plane[1][a]);

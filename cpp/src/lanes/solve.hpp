@@ -32,18 +32,18 @@ struct Block {
 
     static std::size_t bytes(const FormView& form, int n_rows) {
         const std::size_t n = static_cast<std::size_t>(form.n), r = static_cast<std::size_t>(n_rows);
-        return sizeof(M) * (3 * n * n + r * n + 2 * n) +
+        return sizeof(M) * (3 * n * static_cast<std::size_t>(leading(form.n)) + r * n + 2 * n) +
                sizeof(R) * (3 * n + 2 * r * n + 2 * static_cast<std::size_t>(form.n_waves) +
                             2 * static_cast<std::size_t>(form.n_site_waves));
     }
 
     Block(const FormView& form, int n_rows, void* memory) {
-        const std::ptrdiff_t n = form.n;
+        const std::ptrdiff_t n = form.n, matrix = n * leading(form.n);
         M* m = static_cast<M*>(memory);
         v = m;
-        t = v + n * n;
-        b = t + n * n;
-        rows = b + n * n;
+        t = v + matrix;
+        b = t + matrix;
+        rows = b + matrix;
         u = rows + n_rows * n;
         w = u + n;
         R* r = reinterpret_cast<R*>(w + n);
@@ -101,13 +101,13 @@ INSDL_INLINE void assemble(const FormView& form, const double* values, const typ
     using E = Element<M>;
     using R = typename E::Real;
     using T = typename R::Scalar;
-    const int n = kN > 0 ? kN : form.n;
+    const int n = kN > 0 ? kN : form.n, ld = leading(n);
     const M nothing(T(0));
     for (int i = 0; i < n; ++i)
-        for (int j = 0; j <= i; ++j) first[i * n + j] = nothing;
+        for (int j = 0; j <= i; ++j) first[i * ld + j] = nothing;
     if (form.split)
         for (int i = 0; i < n; ++i)
-            for (int j = 0; j <= i; ++j) second[i * n + j] = nothing;
+            for (int j = 0; j <= i; ++j) second[i * ld + j] = nothing;
     for (int k = 0; k < form.n_entries; ++k) {
         const Entry& entry = form.entries[k];
         R sum(T(0));
@@ -116,26 +116,28 @@ INSDL_INLINE void assemble(const FormView& form, const double* values, const typ
             sum += R(static_cast<T>(values[term.value])) * trig[term.trig];
         }
         M* matrix = entry.matrix == 0 ? first : second;
-        set_part(matrix + entry.row * n + entry.column, entry.imaginary, sum);
+        set_part(matrix + entry.row * ld + entry.column, entry.imaginary, sum);
     }
 }
 
-// Diagonalises the matrix a (lower triangle) and turns rows: n_rows of the block's `rows` for a complex matrix, n_rows
-// real ones of `z` for a real one. Afterwards d holds the eigenvalues and z the rows, a complex one as two.
+// Diagonalises the matrix a (lower triangle) and turns the block's n_rows rows. Afterwards d holds the eigenvalues and
+// z the turned rows, a column of n_rows a mode; a complex row as two, real and imaginary part one after the other.
 template <int kN, class R, class M>
 INSDL_INLINE typename R::Mask diagonalise(int n, M* a, int n_rows, Block<R, M>& block) {
     using E = Element<M>;
-    if constexpr (E::kComplex) {
-        tridiagonalise<kN>(n, a, block.d, block.e, n_rows, block.rows, block.u, block.w);
-        for (int r = 0; r < n_rows; ++r)
-            for (int k = 0; k < n; ++k) {
-                block.z[(2 * r) * n + k] = block.rows[r * n + k].re;
-                block.z[(2 * r + 1) * n + k] = block.rows[r * n + k].im;
+    constexpr int kParts = E::kComplex ? 2 : 1;
+    tridiagonalise<kN>(n, a, block.d, block.e, n_rows, block.rows, block.u, block.w);
+    for (int k = 0; k < n; ++k)
+        for (int r = 0; r < n_rows; ++r) {
+            R* to = block.z + (k * n_rows + r) * kParts;
+            if constexpr (E::kComplex) {
+                to[0] = block.rows[r * n + k].re;
+                to[1] = block.rows[r * n + k].im;
+            } else {
+                to[0] = block.rows[r * n + k];
             }
-    } else {
-        tridiagonalise<kN>(n, a, block.d, block.e, n_rows, block.z, block.u, block.w);
-    }
-    const int n_real = E::kComplex ? 2 * n_rows : n_rows;
+        }
+    const int n_real = kParts * n_rows;
     if constexpr (kN == 1)
         return R(0) < R(0);
     else if constexpr (kN == 2)
@@ -144,13 +146,12 @@ INSDL_INLINE typename R::Mask diagonalise(int n, M* a, int n_rows, Block<R, M>& 
         return implicit_ql<kN>(n, block.d, block.e, n_real, block.z);
 }
 
-// The block's rows before any of the solver's transformations: phases, form factors and directions of the sites. A real
-// form has real rows in z, a complex one complex rows.
+// The block's rows before any of the solver's transformations: phases, form factors and directions of the sites.
 template <class R, class M>
 INSDL_INLINE void set_rows(const FormView& form, int n, const R* factors, Block<R, M>& block) {
     using E = Element<M>;
     using T = typename R::Scalar;
-    R* const z = E::kComplex ? reinterpret_cast<R*>(block.rows) : block.z;
+    R* const z = reinterpret_cast<R*>(block.rows);
     constexpr int kParts = E::kComplex ? 2 : 1;
     for (int k = 0; k < form.n_rows * n * kParts; ++k) z[k] = R(T(0));
     for (int k = 0; k < form.n_row_terms; ++k) {
@@ -176,35 +177,29 @@ INSDL_INLINE void set_rows(const FormView& form, int n, const R* factors, Block<
     }
 }
 
-template <class R, class M>
-INSDL_INLINE R largest_diagonal(int n, const M* a, R largest) {
-    for (int i = 0; i < n; ++i) largest = max(largest, abs(Element<M>::real(a[i * n + i])));
-    return largest;
-}
-
 // T = L L' in t, the lower triangle of L'V L in v. Returns the lanes where T is close to singular.
 template <int kN, class R, class M>
 INSDL_INLINE typename R::Mask reduce(int size, Block<R, M>& block) {
     using E = Element<M>;
     using T = typename R::Scalar;
-    const int n = kN > 0 ? kN : size;
-    const R scale = largest_diagonal(n, block.v, largest_diagonal(n, block.t, R(T(0))));
+    const int n = kN > 0 ? kN : size, ld = leading(n);
     const R pivot = factorise<kN>(n, block.t, block.inverse);
     for (int i = 0; i < n; ++i)
-        for (int j = 0; j < i; ++j) block.v[j * n + i] = E::conj(block.v[i * n + j]);
+        for (int j = 0; j < i; ++j) block.v[j * ld + i] = E::conj(block.v[i * ld + j]);
     congruence<kN>(n, block.t, block.v, block.b, block.v);
-    return ~(pivot > R(Limits<T>::kPivot) * scale);
+    return ~(pivot > R(Limits<T>::kPivot));
 }
 
-// Lanes whose smallest squared energy has too few digits beside the largest one.
+// Lanes whose smallest squared energy has too few digits, or that hold something that is not a number.
 template <class R>
 INSDL_INLINE typename R::Mask too_soft(int n, const R* squared) {
-    R largest = squared[0], smallest = squared[0];
+    using T = typename R::Scalar;
+    R smallest = squared[0], sum = squared[0];
     for (int m = 1; m < n; ++m) {
-        largest = max(largest, squared[m]);
         smallest = min(smallest, squared[m]);
+        sum += squared[m];
     }
-    return ~(smallest > R(Limits<typename R::Scalar>::kSquared) * largest);
+    return ~(smallest > R(Limits<T>::kSquared)) | ~(sum < R(T(1e30)));
 }
 
 // w from w^2, with sqrt(w / 2) and 1 / sqrt(2 w).
@@ -228,34 +223,23 @@ template <int kN, class R, class M>
 INSDL_INLINE typename R::Mask solve_split(const FormView& form, Block<R, M>& block) {
     using E = Element<M>;
     using T = typename R::Scalar;
+    constexpr int kParts = E::kComplex ? 2 : 1;
     const int n = kN > 0 ? kN : form.n;
     const auto shaky = reduce<kN>(n, block);
     for (int r = 0; r < form.n_rows; ++r) {
-        const auto transform = [&](auto* row) {
-            if (r < form.n_rows_x)
-                times_factor<kN>(n, block.t, row);
-            else
-                times_inverse_adjoint<kN>(n, block.t, block.inverse, row);
-        };
-        if constexpr (E::kComplex)
-            transform(block.rows + r * n);
+        M* row = block.rows + r * n;
+        if (r < form.n_rows_x)
+            times_factor<kN>(n, block.t, row);
         else
-            transform(block.z + r * n);
+            times_inverse_adjoint<kN>(n, block.t, block.inverse, row);
     }
     auto careful = diagonalise<kN>(n, block.v, form.n_rows, block);
     careful = careful | shaky | too_soft(n, block.d);
     for (int m = 0; m < n; ++m) {
         const auto [w, root, inverse] = energy_of(block.d[m]);
         block.d[m] = w;
-        for (int r = 0; r < form.n_rows; ++r) {
-            const R& factor = r < form.n_rows_x ? inverse : root;
-            if constexpr (E::kComplex) {
-                block.z[2 * r * n + m] *= factor;
-                block.z[(2 * r + 1) * n + m] *= factor;
-            } else {
-                block.z[r * n + m] *= factor;
-            }
-        }
+        R* column = block.z + m * form.n_rows * kParts;
+        for (int k = 0; k < form.n_rows * kParts; ++k) column[k] *= k < form.n_rows_x * kParts ? inverse : root;
     }
     return careful;
 }
@@ -266,36 +250,47 @@ template <int kN, class R, class M>
 INSDL_INLINE typename R::Mask solve_vectors(const FormView& form, Block<R, M>& block, M* x, M* p) {
     using E = Element<M>;
     using T = typename R::Scalar;
-    const int n = kN > 0 ? kN : form.n;
+    constexpr int kParts = E::kComplex ? 2 : 1;
+    const int n = kN > 0 ? kN : form.n, ld = leading(n);
     const auto shaky = reduce<kN>(n, block);
-    M* identity = E::kComplex ? block.rows : reinterpret_cast<M*>(block.z);
     for (int i = 0; i < n; ++i)
-        for (int j = 0; j < n; ++j) identity[i * n + j] = M(i == j ? T(1) : T(0));
+        for (int j = 0; j < n; ++j) block.rows[i * n + j] = M(i == j ? T(1) : T(0));
     auto careful = diagonalise<kN>(n, block.v, n, block);
     careful = careful | shaky | too_soft(n, block.d);
-    const auto vector = [&](int k, int m) {
-        if constexpr (E::kComplex)
-            return M(block.z[2 * k * n + m], block.z[(2 * k + 1) * n + m]);
-        else
-            return block.z[k * n + m];
-    };
     for (int m = 0; m < n; ++m) {
         const auto [w, root, inverse] = energy_of(block.d[m]);
         block.d[m] = w;
         for (int k = 0; k < n; ++k) {
-            const M u = vector(k, m);
-            x[k * n + m] = u * inverse;
-            p[k * n + m] = u * root;
+            const R* u = block.z + (m * n + k) * kParts;
+            if constexpr (E::kComplex) {
+                x[k * n + m] = M(u[0] * inverse, u[1] * inverse);
+                p[k * n + m] = M(u[0] * root, u[1] * root);
+            } else {
+                x[k * n + m] = u[0] * inverse;
+                p[k * n + m] = u[0] * root;
+            }
         }
     }
-    for (int k = n - 1; k >= 0; --k) {  // x <- L x, from the last row up; p <- L^{-}' p, likewise
-        for (int m = 0; m < n; ++m) {
-            M sum = x[k * n + m] * E::real(block.t[k * n + k]);
-            M rest = p[k * n + m];
-            for (int j = 0; j < k; ++j) sum = E::add(sum, block.t[k * n + j], x[j * n + m]);
-            for (int j = k + 1; j < n; ++j) rest = E::subtract(rest, E::conj(block.t[j * n + k]), p[j * n + m]);
-            x[k * n + m] = sum;
-            p[k * n + m] = rest * block.inverse[k];
+    // x <- L x and p <- L^{-}' p, both from the last row up, four modes at a time.
+    for (int k = n - 1; k >= 0; --k) {
+        const M* row = block.t + k * ld;
+        for (int m = 0; m < n; m += 4) {
+            const int count = n - m < 4 ? n - m : 4;
+            M sum[4], rest[4];
+            for (int c = 0; c < count; ++c) {
+                sum[c] = x[k * n + m + c] * E::real(row[k]);
+                rest[c] = p[k * n + m + c];
+            }
+            for (int j = 0; j < k; ++j)
+                for (int c = 0; c < count; ++c) sum[c] = E::add(sum[c], row[j], x[j * n + m + c]);
+            for (int j = k + 1; j < n; ++j) {
+                const M factor = E::conj(block.t[j * ld + k]);
+                for (int c = 0; c < count; ++c) rest[c] = E::subtract(rest[c], factor, p[j * n + m + c]);
+            }
+            for (int c = 0; c < count; ++c) {
+                x[k * n + m + c] = sum[c];
+                p[k * n + m + c] = rest[c] * block.inverse[k];
+            }
         }
     }
     return careful;
@@ -306,17 +301,17 @@ template <int kN, class M>
 INSDL_INLINE void commutator_form(int size, const M* l, M* c) {
     using E = Element<M>;
     using T = typename E::Real::Scalar;
-    const int n = kN > 0 ? kN : size, half = n / 2;
+    const int n = kN > 0 ? kN : size, ld = leading(n), half = n / 2;
     for (int i = 0; i < n; ++i)
         for (int j = 0; j <= i; ++j) {
             M s(T(0));
-            for (int k = i; k < half; ++k) s = E::add_conj_first(s, l[k * n + i], l[(k + half) * n + j]);
+            for (int k = i; k < half; ++k) s = E::add_conj_first(s, l[k * ld + i], l[(k + half) * ld + j]);
             const int first = i > half ? i - half : 0;
             M t(T(0));
             for (int k = first > j ? first : j; k < half; ++k)
-                t = E::add_conj_first(t, l[(k + half) * n + i], l[k * n + j]);
+                t = E::add_conj_first(t, l[(k + half) * ld + i], l[k * ld + j]);
             s = s - t;
-            c[i * n + j] = {-s.im, s.re};
+            c[i * ld + j] = {-s.im, s.re};
         }
 }
 
@@ -336,7 +331,6 @@ INSDL_INLINE typename R::Mask solve_full(const FormView& form, Block<R, M>& bloc
     using T = typename R::Scalar;
     const int n = kN > 0 ? kN : form.n, modes = n / 2;
     const R zero(T(0)), one(T(1));
-    const R scale = largest_diagonal(n, block.v, zero);
     const R pivot = factorise<kN>(n, block.v, block.inverse);
     commutator_form<kN>(n, block.v, block.b);
     for (int r = 0; r < form.n_rows; ++r) {
@@ -344,14 +338,14 @@ INSDL_INLINE typename R::Mask solve_full(const FormView& form, Block<R, M>& bloc
         times_factor<kN>(n, block.v, block.rows + r * n);
     }
     auto careful = diagonalise<kN>(n, block.b, form.n_rows, block);
-    careful = careful | ~(pivot > R(Limits<T>::kPivot) * scale);
+    careful = careful | ~(pivot > R(Limits<T>::kPivot));
     // The N positive eigenvalues to the front, in any order: the largest of each is found by sorting later, so here all
     // eigenvalues are sorted, descending, with their rows.
-    sort_descending(n, block.d, 2 * form.n_rows, n, block.z);
-    careful = careful | ~(block.d[modes - 1] > R(Limits<T>::kEnergy) * block.d[0]);
+    sort_descending(n, block.d, 2 * form.n_rows, block.z);
+    careful = careful | ~(block.d[modes - 1] > R(Limits<T>::kEnergy)) | ~(block.d[0] < R(T(1e30)));
     for (int m = 0; m < modes; ++m) {
         const R factor = one / sqrt(select(block.d[m] > zero, block.d[m], one));
-        for (int r = 0; r < 2 * form.n_rows; ++r) block.z[r * n + m] *= factor;
+        for (int r = 0; r < 2 * form.n_rows; ++r) block.z[m * 2 * form.n_rows + r] *= factor;
     }
     return careful;
 }

@@ -5,9 +5,9 @@
 
 namespace insdl::INSDL_ISA {
 
-// Sorts keys (n), descending, and the columns of z (n_rows, leading dimension ld) with them.
-template <class R>
-INSDL_INLINE void sort_descending(int n, R* keys, int n_rows, int ld, R* z) {
+// Calls exchange(i, j) for the pairs i < j of a sorting network of n.
+template <class Exchange>
+INSDL_INLINE void merge_exchange(int n, Exchange exchange) {
     int largest = 1;
     while (2 * largest < n) largest *= 2;
     for (int p = largest; p > 0; p /= 2) {
@@ -15,15 +15,7 @@ INSDL_INLINE void sort_descending(int n, R* keys, int n_rows, int ld, R* z) {
         for (;;) {
             for (int i = 0; i + d < n; ++i) {
                 if ((i & p) != r) continue;
-                const auto swap = keys[i] < keys[i + d];
-                const R a = keys[i], b = keys[i + d];
-                keys[i] = select(swap, b, a);
-                keys[i + d] = select(swap, a, b);
-                for (int k = 0; k < n_rows; ++k) {
-                    const R x = z[k * ld + i], y = z[k * ld + i + d];
-                    z[k * ld + i] = select(swap, y, x);
-                    z[k * ld + i + d] = select(swap, x, y);
-                }
+                exchange(i, i + d);
             }
             if (q == p) break;
             d = q - p;
@@ -31,6 +23,38 @@ INSDL_INLINE void sort_descending(int n, R* keys, int n_rows, int ld, R* z) {
             r = p;
         }
     }
+}
+
+template <class R>
+INSDL_INLINE void swap_where(const typename R::Mask& swap, R& a, R& b) {
+    const R x = a, y = b;
+    a = select(swap, y, x);
+    b = select(swap, x, y);
+}
+
+// Sorts keys (n), descending, and the columns of z (n of n_rows) with them.
+template <class R>
+INSDL_INLINE void sort_descending(int n, R* keys, int n_rows, R* z) {
+    merge_exchange(n, [&](int i, int j) {
+        const auto swap = keys[i] < keys[j];
+        swap_where(swap, keys[i], keys[j]);
+        for (int k = 0; k < n_rows; ++k) swap_where(swap, z[i * n_rows + k], z[j * n_rows + k]);
+    });
+}
+
+// The same for the columns of two matrices (n, n) of elements with kParts lanes each.
+template <int kParts, class R>
+INSDL_INLINE void sort_columns(int n, R* keys, R* x, R* p) {
+    merge_exchange(n, [&](int i, int j) {
+        const auto swap = keys[i] < keys[j];
+        if (!any(swap)) return;
+        swap_where(swap, keys[i], keys[j]);
+        for (int k = 0; k < n; ++k)
+            for (int part = 0; part < kParts; ++part) {
+                swap_where(swap, x[(k * n + i) * kParts + part], x[(k * n + j) * kParts + part]);
+                swap_where(swap, p[(k * n + i) * kParts + part], p[(k * n + j) * kParts + part]);
+            }
+    });
 }
 
 }  // namespace insdl::INSDL_ISA

@@ -3,7 +3,7 @@
 // H = 1 - tau u u' with u = x + e^{i arg x_0} |x| e_0 and tau = 1 / (|x|^2 + |x_0| |x|), so H x = -e^{i arg x_0} |x|
 // e_0; A <- A - u w' - w u' with p = tau A u and w = p - tau (u'p) u / 2. Golub & Van Loan, Matrix Computations, 8.3.1.
 
-#include "vector.hpp"
+#include "cholesky.hpp"
 
 namespace insdl::INSDL_ISA {
 
@@ -16,13 +16,13 @@ INSDL_INLINE void tridiagonalise(int size, M* a, typename Element<M>::Real* d, t
     using E = Element<M>;
     using R = typename E::Real;
     using S = typename R::Scalar;
-    const int n = kN > 0 ? kN : size;
+    const int n = kN > 0 ? kN : size, ld = leading(n);
     const R zero(S(0)), one(S(1)), tiny(S(1e-30));
     for (int k = 0; k + 1 < n; ++k) {
-        d[k] = E::real(a[k * n + k]);
+        d[k] = E::real(a[k * ld + k]);
         const int first = k + 1;
         if (first == n - 1) {  // a phase alone
-            const M x = a[first * n + k];
+            const M x = a[first * ld + k];
             e[k] = E::real(x);
             if constexpr (E::kComplex) {
                 e[k] = sqrt(E::norm2(x));
@@ -35,7 +35,7 @@ INSDL_INLINE void tridiagonalise(int size, M* a, typename Element<M>::Real* d, t
         }
         R squared = zero;
         for (int i = first; i < n; ++i) {
-            u[i] = a[i * n + k];
+            u[i] = a[i * ld + k];
             squared += E::norm2(u[i]);
         }
         const R length = sqrt(squared);
@@ -63,7 +63,7 @@ INSDL_INLINE void tridiagonalise(int size, M* a, typename Element<M>::Real* d, t
         // p = tau A u from the lower triangle alone
         for (int i = first; i < n; ++i) w[i] = M(zero);
         for (int i = first; i < n; ++i) {
-            const M* line = a + i * n;
+            const M* line = a + i * ld;
             const M ui = u[i];
             M s = u[i] * E::real(line[i]);
             for (int j = first; j < i; ++j) {
@@ -80,17 +80,17 @@ INSDL_INLINE void tridiagonalise(int size, M* a, typename Element<M>::Real* d, t
         half = half * tau * R(S(0.5));
         for (int i = first; i < n; ++i) w[i] = w[i] - u[i] * half;
         for (int i = first; i < n; ++i) {
-            M* line = a + i * n;
+            M* line = a + i * ld;
             const M ui = u[i], wi = w[i];
             for (int j = first; j <= i; ++j)
                 line[j] = E::subtract_conj_second(E::subtract_conj_second(line[j], ui, w[j]), wi, u[j]);
         }
         // Turn basis vector k + 1 by -direction, which makes the subdiagonal element real and positive.
         const M turn = -direction;
-        for (int i = first + 1; i < n; ++i) a[i * n + first] = E::add(M(zero), a[i * n + first], turn);
+        for (int i = first + 1; i < n; ++i) a[i * ld + first] = E::add(M(zero), a[i * ld + first], turn);
         for (int r = 0; r < n_rows; ++r) rows[r * n + first] = E::add(M(zero), rows[r * n + first], turn);
     }
-    d[n - 1] = E::real(a[(n - 1) * n + n - 1]);
+    d[n - 1] = E::real(a[(n - 1) * ld + n - 1]);
 }
 
 }  // namespace insdl::INSDL_ISA
