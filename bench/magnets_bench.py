@@ -47,3 +47,26 @@ def pyrochlore() -> SpinModel:
         single_ion=[SingleIon(i, np.outer(n, n), "D") for i, n in enumerate(outwards)],
         parameters=tuple(PYROCHLORE),
     )
+
+
+def supercell(n: int, *, inversion: bool = True) -> SpinModel:
+    """A square-lattice ferromagnet (S = 1, easy axis) in a cell of ``n`` sites along a: any size, always stable.
+
+    The bonds along a differ from each other, so that the cell is no smaller than it says. Mirrored at the cell's middle
+    they keep an inversion, with which insdl works on real matrices; without it (n >= 4) the matrices are complex.
+    """
+    place = np.arange(n)
+    steps = np.minimum(place, (n - 2 - place) % n) if inversion else place
+    strength = 1.0 + 0.5 * np.modf(0.6180339887498949 * steps)[0]
+    cell = np.diag([4.0 * n, 4.0, 8.0])
+    ring = [Bond(i, (i + 1) % n, (int(i == n - 1), 0, 0), -strength[i]) for i in range(n)]
+    across = [Bond(i, i, (0, 1, 0), -1.0) for i in range(n)]
+    diagonal = [Bond(i, (i + 1) % n, (int(i == n - 1), side, 0), -0.2) for i in range(n) for side in (1, -1)]
+    return SpinModel(
+        name=f"ferromagnet, {n} sites",
+        lattice=np.diag([4.0, 4.0, 8.0]),
+        magnetic_lattice=cell,
+        sites=[Site((i / n, 0.0, 0.0), 1.0, (0, 0, 1)) for i in range(n)],
+        bonds=ring + across + diagonal,
+        single_ion=[SingleIon(i, np.diag([0.0, 0.0, -0.1])) for i in range(n)],
+    )

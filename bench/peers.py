@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
-import os
-import pickle
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -112,7 +108,7 @@ class PySpinW:
     `run` is what to time: one call of ``pyspinw.rust.spinwave_calculation``, which assembles and solves at every q and
     gives energies and intensities perpendicular to Q, and nothing around it but q times a 3 x 3 matrix. Its conversion
     to sorted arrays in our normalisation is `modes`, not to be timed. S^ab and eigenvectors are not asked for. It runs on
-    as many threads as ``RAYON_NUM_THREADS`` said when the process made its first call: see `time_pyspinw`.
+    as many threads as ``RAYON_NUM_THREADS`` said when the process made its first call: see `timing.in_child`.
 
     Of its conventions: a bond is given in both directions, a single-ion matrix as a bond of a site with itself, doubled;
     fields turn the spins against them, and the prefactor of its Zeeman term is a half of mu_B. At Q = 0 it gives the whole
@@ -167,25 +163,6 @@ def pyspinw_modes(model: SpinModel, q_rlu: npt.ArrayLike, **values: float) -> Pe
     """Energies and intensities by pySpinW: (nq, 3) r.l.u. to (nq, N)."""
     peer = PySpinW(model, values)
     return peer.modes(peer.run(q_rlu))
-
-
-def time_pyspinw(
-    model: SpinModel, values: Mapping[str, float], q_rlu: npt.ArrayLike, *, threads: int, repeats: int = 3
-) -> list[float]:
-    """Seconds of each of ``repeats`` calls of `PySpinW.run` on so many threads, after one call that warms up.
-
-    In a process of its own, because the number of threads is fixed once a process. Starting it and preparing the
-    arguments are not in the seconds.
-    """
-    done = subprocess.run(
-        [sys.executable, __file__],
-        input=pickle.dumps((model, dict(values), np.asarray(q_rlu, float), repeats)),
-        env={**os.environ, "RAYON_NUM_THREADS": str(threads)},
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    seconds: list[float] = pickle.loads(done.stdout)
-    return seconds
 
 
 class _Batched:
@@ -355,20 +332,3 @@ class LapackSplit(_Batched):
 def lapack_split_modes(model: SpinModel, q_rlu: npt.ArrayLike, **values: float) -> PeerModes:
     """Energies and intensities by batched LAPACK, N x N: (nq, 3) r.l.u. to (nq, N)."""
     return LapackSplit(model, values).run(q_rlu)
-
-
-def _main() -> None:
-    """The process of `time_pyspinw`."""
-    model, values, q, repeats = pickle.loads(sys.stdin.buffer.read())
-    peer = PySpinW(model, values)
-    peer.run(q)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        peer.run(q)
-        seconds.append(time.perf_counter() - start)
-    sys.stdout.buffer.write(pickle.dumps(seconds))
-
-
-if __name__ == "__main__":
-    _main()

@@ -66,23 +66,33 @@ std::unique_ptr<CompiledImage> make_image(const py::object& model, const Reals& 
     return image;
 }
 
-py::tuple simulate(const CompiledImage& image, const Reals& parameters, const Reals& settings, int threads) {
+// image: float64 or float32 (n_sets, n_bins, n_pixel, n_pixel), written to; settings: (n_sets, 6).
+Reals simulate(const CompiledImage& image, const Reals& parameters, const Reals& settings, py::array& out,
+               int threads) {
     const Model& model = image.model->model;
     expect_shape(parameters, "parameters", {-1, model.n_parameters()});
     const py::ssize_t sets = parameters.shape(0), pixels = image.geometry.n_pixel;
     expect_shape(settings, "settings", {sets, 6});
+    const bool single = py::isinstance<Array<float>>(out);
+    if (single)
+        expect_shape(out.cast<Array<float>>(), "out", {sets, py::ssize_t{image.geometry.n_bins}, pixels, pixels});
+    else if (py::isinstance<Reals>(out))
+        expect_shape(out.cast<Reals>(), "out", {sets, py::ssize_t{image.geometry.n_bins}, pixels, pixels});
+    else
+        fail("out must be a C-contiguous array of float64 or float32");
     std::vector<ImageSettings> list;
     for (py::ssize_t s = 0; s < sets; ++s) {
         const double* v = settings.data() + 6 * s;
         list.push_back({v[0], v[1], v[2], v[3], v[4], v[5]});
     }
-    Reals out({sets, py::ssize_t{image.geometry.n_bins}, pixels, pixels}), lowest({sets});
-    double *values = out.mutable_data(), *low = lowest.mutable_data();
+    Reals lowest({sets});
+    const ImageOutput output{out.mutable_data(), single ? Precision::kSingle : Precision::kDouble,
+                             lowest.mutable_data()};
     {
         const py::gil_scoped_release release;
-        image.plan->simulate(model, sets, parameters.data(), list.data(), threads, values, low);
+        image.plan->simulate(model, sets, parameters.data(), list.data(), threads, output);
     }
-    return py::make_tuple(out, lowest);
+    return lowest;
 }
 
 }  // namespace
@@ -93,8 +103,8 @@ void bind_image(py::module_& module) {
         .def(py::init(&make_image), "model"_a, "solve_q"_a.noconvert(), "shift"_a.noconvert(), "plus"_a.noconvert(),
              "minus"_a.noconvert(), "grid"_a.noconvert(), "pixel_edges"_a.noconvert(), "blocks"_a.noconvert(),
              "block_bins"_a.noconvert(), "bins"_a.noconvert(), "form_factor"_a.noconvert(), "form_factor_step"_a)
-        .def("simulate", &simulate, "parameters"_a.noconvert(), "settings"_a.noconvert(), "threads"_a,
-             "Images and instabilities for every parameter set.");
+        .def("simulate", &simulate, "parameters"_a.noconvert(), "settings"_a.noconvert(), "out"_a.noconvert(),
+             "threads"_a, "Fills images; instabilities for every parameter set.");
 }
 
 }  // namespace insdl::bindings

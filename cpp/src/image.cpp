@@ -90,6 +90,8 @@ ImagePlan::~ImagePlan() = default;
 
 namespace {
 
+constexpr std::ptrdiff_t kPadding = 64;  // read, not used, by the last vector of bins
+
 // What one thread works with.
 struct Worker {
     Workspace lanes, pixels;
@@ -123,7 +125,7 @@ void fill_points(const ImageView& image, const FormPlan& form, const ImageSettin
 }
 
 void fill_pixels(const ImageView& image, const ImageSettings& settings, int threads, Worker* workers, Canvas& canvas,
-                 double* out) {
+                 Precision precision, void* out) {
     const Kernel& kernel = lane_kernel(false);
     const std::size_t size = kernel.pixel_workspace(&image);
     canvas.stencils.prepare(image, settings);
@@ -131,48 +133,46 @@ void fill_pixels(const ImageView& image, const ImageSettings& settings, int thre
     parallel_blocks(image.n_block, 1, threads, [&](std::ptrdiff_t b, std::ptrdiff_t, int thread) {
         const ImageBlock& block = image.blocks[b];
         const StencilView along_h = canvas.stencils.along_h(b), along_k = canvas.stencils.along_k(b);
-        PixelTask task{&image,
-                       block.first_bin,
-                       block.n_bins,
-                       along_h,
-                       along_k,
-                       canvas.points.data(),
-                       1.0 - twin,
-                       0.0,
-                       false,
-                       out,
-                       workers[thread].pixels.get(size)};
-        if (settings.shift_h == settings.shift_k) {  // the other domain's image is this one's, h and k exchanged
-            task.twin = twin;
+        PixelTask task{&image,       block.first_bin,
+                       block.n_bins, along_h,
+                       along_k,      canvas.points.data(),
+                       1.0 - twin,   twin,
+                       false,        precision == Precision::kSingle,
+                       out,          workers[thread].pixels.get(size)};
+        if (twin == 0.0 || settings.shift_h == settings.shift_k) {
             kernel.image_pixels(&task);
             return;
         }
-        if (twin < 1.0) kernel.image_pixels(&task);
+        task.there = 0.0;
+        kernel.image_pixels(&task);
         // The other domain: points with h and k exchanged, in the same measured frame.
         task.along_h = along_k;
         task.along_k = along_h;
-        task.factor = twin;
-        task.transposed = true;
-        if (twin > 0.0) kernel.image_pixels(&task);
+        task.here = 0.0;
+        task.there = twin;
+        task.add = true;
+        kernel.image_pixels(&task);
     });
 }
 
 }  // namespace
 
 void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double* parameters,
-                         const ImageSettings* settings, int threads, double* image, double* lowest) const {
+                         const ImageSettings* settings, int threads, const ImageOutput& output) const {
     const ImageView& view = compiled_->view;
     const FormPlan& form = compiled_->form;
     const int team = usable_threads(threads);
     const bool one_a_thread = n_sets >= team;
     std::vector<Worker> workers(static_cast<std::size_t>(team));
     std::vector<Canvas> canvases(one_a_thread ? static_cast<std::size_t>(team) : 1);
-    const std::ptrdiff_t size = view.n_bins * view.n_pixel * view.n_pixel;
+    const std::size_t number = output.precision == Precision::kSingle ? sizeof(float) : sizeof(double);
+    const std::ptrdiff_t size =
+        view.n_bins * view.n_pixel * view.n_pixel * static_cast<std::ptrdiff_t>(number);  // bytes
     parallel_blocks(n_sets, 1, one_a_thread ? threads : 1, [&](std::ptrdiff_t set, std::ptrdiff_t, int thread) {
         Canvas& canvas = canvases[static_cast<std::size_t>(thread)];
         Worker* team_of_image = workers.data() + (one_a_thread ? thread : 0);
         const int inner = one_a_thread ? 1 : threads;
-        canvas.points.resize(static_cast<std::size_t>(view.n_grid * view.n_grid * view.n_bins));
+        canvas.points.resize(static_cast<std::size_t>(view.n_grid * view.n_grid * view.n_bins + kPadding));
         canvas.values.resize(form.n_values());
         form.evaluate(parameters + set * model.n_parameters(), canvas.values.data());
         const int used = one_a_thread ? 1 : team;
@@ -183,9 +183,12 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
             const Worst& found = team_of_image[t].careful.worst;
             if (found.at_q >= 0) worst.note(found.lowest, found.at_q);
         }
-        lowest[set] = worst.lowest;
-        std::fill_n(image + set * size, size, 0.0);
-        if (std::isnan(lowest[set])) fill_pixels(view, settings[set], inner, team_of_image, canvas, image + set * size);
+        output.lowest[set] = worst.lowest;
+        char* image = static_cast<char*>(output.image) + set * size;
+        if (worst.at_q < 0)
+            fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, image);
+        else
+            std::fill_n(image, size, char{0});
     });
 }
 

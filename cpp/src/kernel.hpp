@@ -151,17 +151,17 @@ struct StencilView {
     const double* weight;
 };
 
-// Adds factor * (along_h x along_k) of bins [first_bin, first_bin + n_bins) to image; transposed: h and k exchanged
-// there.
+// Bins [first_bin, first_bin + n_bins) of an image: here * (along_h x along_k) points + there * the same with h and k
+// exchanged in the image.
 struct PixelTask {
     const ImageView* image;
     std::ptrdiff_t first_bin, n_bins;
     StencilView along_h, along_k;
-    const double* points;
-    double factor;
-    double twin;  // share of the same image transposed that is added besides
-    bool transposed;
-    double* out;  // (n_bins, n_pixel, n_pixel)
+    const double* points;  // (n_grid * n_grid, n_bins) and a vector of anything behind it
+    double here, there;
+    bool add;     // to what is in `out` already
+    bool single;  // out holds floats
+    void* out;    // (n_bins, n_pixel, n_pixel)
     void* workspace;
 };
 

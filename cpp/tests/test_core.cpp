@@ -204,7 +204,8 @@ void test_image() {
     const std::vector<insdl::ImageSettings> settings(2, insdl::ImageSettings{1.0, 0.0, 0.0, 0.25, 0.0, 0.0});
     for (const int threads : kThreads) {
         std::vector<double> image(16, nan), lowest(2);
-        images.simulate(model, 2, parameters.data(), settings.data(), threads, image.data(), lowest.data());
+        images.simulate(model, 2, parameters.data(), settings.data(), threads,
+                        {image.data(), insdl::Precision::kDouble, lowest.data()});
         // Energies 0.59 and 3.41 meV: in every pixel one point in each bin, S/2 seen by a Q in the plane, 3 meV wide.
         double error = 0.0;
         for (std::size_t k = 0; k < 8; ++k) error = std::max(error, std::abs(image[k] - 0.5 * 0.5 / 3.0));

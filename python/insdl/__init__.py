@@ -10,7 +10,7 @@ from insdl.errors import NotEquilibriumWarning, UnstableModelError
 from insdl.ground_state import relax
 from insdl.instruction_set import choose_from_environment
 from insdl.model import Bond, SingleIon, Site, SpinModel, Zeeman
-from insdl.spinwave import Modes, spin_waves
+from insdl.spinwave import Modes, SpinWavePlan, spin_waves
 
 choose_from_environment()
 
@@ -23,6 +23,7 @@ __all__ = [
     "SingleIon",
     "Site",
     "SpinModel",
+    "SpinWavePlan",
     "UnstableModelError",
     "Zeeman",
     "relax",

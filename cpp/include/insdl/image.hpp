@@ -32,6 +32,14 @@ struct ImageGeometry {
     const double* form_factor;
 };
 
+struct ImageOutput {
+    // (n_sets, n_bins, n_pixel, n_pixel), mean of S_perp(Q, E) F^2 over each bin and pixel, 1/meV per magnetic cell,
+    // axes h then k, ascending: doubles, or floats for Precision::kSingle. Zero where unstable.
+    void* image;
+    Precision precision;  // of what is stored; everything is worked out in double precision
+    double* lowest;       // (n_sets) NaN where stable, else the lowest eigenvalue of the quadratic form, meV
+};
+
 // A model and a geometry compiled for images: built once, shared by any number of calls and threads. Looks at the
 // arrays of the geometry and at the spin-wave plan, which must outlive it.
 class ImagePlan {
@@ -40,11 +48,8 @@ class ImagePlan {
     ImagePlan(const Model& model, const SpinwavePlan& plan, const ImageGeometry& geometry);
     ~ImagePlan();
 
-    // image: (n_sets, n_bins, n_pixel, n_pixel), mean of S_perp(Q, E) F^2 over each bin and pixel, 1/meV per magnetic
-    // cell, axes h then k, ascending. lowest: (n_sets), NaN where stable, else the lowest eigenvalue met; such an image
-    // is zero.
     void simulate(const Model& model, std::ptrdiff_t n_sets, const double* parameters, const ImageSettings* settings,
-                  int threads, double* image, double* lowest) const;
+                  int threads, const ImageOutput& output) const;
 
   private:
     struct Compiled;

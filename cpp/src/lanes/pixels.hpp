@@ -1,52 +1,129 @@
 #pragma once
-// Points of an image to pixels: momentum resolution and pixel integration along k, then along h, bins innermost.
+// Points of an image to pixels: momentum resolution and pixel integration along k, then along h, bins innermost, in
+// whole vectors of bins (what a vector holds beyond the block's bins is carried along and dropped at the end).
 
 #include "../kernel.hpp"
 #include "vector.hpp"
 
 namespace insdl::INSDL_ISA {
 
+using Bins = Lanes<double, 1>;
+
+INSDL_INLINE std::ptrdiff_t vectors_of(std::ptrdiff_t bins) { return (bins + Bins::kWidth - 1) / Bins::kWidth; }
+
+// The most vectors that any block of the image needs for one pixel.
+inline std::ptrdiff_t most_vectors(const ImageView& image) {
+    std::ptrdiff_t most = 1;
+    for (std::ptrdiff_t b = 0; b < image.n_block; ++b) {
+        const std::ptrdiff_t vectors = vectors_of(image.blocks[b].n_bins);
+        most = vectors > most ? vectors : most;
+    }
+    return most;
+}
+
+inline constexpr int kRows = 4;  // points along h that are gathered together
+
 inline std::size_t pixel_workspace(const ImageView* image) {
-    return sizeof(double) * static_cast<std::size_t>(image->n_bins * image->n_pixel * (image->n_pixel + 1));
+    return sizeof(Bins) * static_cast<std::size_t>(most_vectors(*image) * image->n_pixel * (image->n_pixel + kRows));
+}
+
+// rows[r][j] = sum_k along_k.weight[j, k] points[h + r, k] for kRows values of h, kVectors vectors of bins at once.
+template <int kVectors>
+INSDL_INLINE void gather_rows(const PixelTask& task, std::ptrdiff_t h, std::ptrdiff_t vectors, std::ptrdiff_t offset,
+                              Bins* rows) {
+    const std::ptrdiff_t n = task.image->n_grid, pixels = task.image->n_pixel, stride = task.image->n_bins;
+    // Beyond the last h the weights along h are not looked at; the last row is read again.
+    std::ptrdiff_t start[kRows];
+    for (int r = 0; r < kRows; ++r)
+        start[r] = (h + r < n ? h + r : n - 1) * n * stride + task.first_bin + offset * Bins::kWidth;
+    for (std::ptrdiff_t j = 0; j < pixels; ++j) {
+        const std::ptrdiff_t begin = task.along_k.first[j], count = task.along_k.count[j];
+        const double* weight = task.along_k.weight + j * n + begin;
+        const double* from = task.points + begin * stride;
+        Bins sums[kRows][kVectors];
+        for (int r = 0; r < kRows; ++r)
+            for (int v = 0; v < kVectors; ++v) sums[r][v] = Bins(0.0);
+        for (std::ptrdiff_t k = 0; k < count; ++k) {
+            const Bins w(weight[k]);
+            for (int r = 0; r < kRows; ++r)
+                for (int v = 0; v < kVectors; ++v)
+                    sums[r][v] += w * Bins::load(from + start[r] + k * stride + v * Bins::kWidth);
+        }
+        for (int r = 0; r < kRows; ++r)
+            for (int v = 0; v < kVectors; ++v) rows[(r * pixels + j) * vectors + offset + v] = sums[r][v];
+    }
+}
+
+// A vector of bins for each of kWidth pixels (the last one repeated where there are fewer) to a vector of pixels for
+// each of these bins.
+INSDL_INLINE void load_square(const Bins* from, std::ptrdiff_t count, std::ptrdiff_t step, Double* square) {
+    for (int k = 0; k < Bins::kWidth; ++k) square[k] = from[(k < count ? k : count - 1) * step].v[0];
+    transpose(square);
+}
+
+// The image from sums[i, j, bin] and their transpose, squares of pixels along j and bins at a time.
+template <class T>
+void put_sums(const PixelTask& task, T* out, const Bins* sums) {
+    constexpr int kSide = Bins::kWidth;
+    const std::ptrdiff_t pixels = task.image->n_pixel, vectors = vectors_of(task.n_bins), plane = pixels * pixels;
+    const std::ptrdiff_t wide = pixels * vectors;
+    const Bins here(task.here), there(task.there);
+    for (std::ptrdiff_t i = 0; i < pixels; ++i)
+        for (std::ptrdiff_t j = 0; j < pixels; j += kSide) {
+            const std::ptrdiff_t count = pixels - j < kSide ? pixels - j : kSide;
+            for (std::ptrdiff_t v = 0; v < vectors; ++v) {
+                Double square[kSide], other[kSide];
+                load_square(sums + (i * pixels + j) * vectors + v, count, vectors, square);
+                if (task.there != 0.0) load_square(sums + (j * pixels + i) * vectors + v, count, wide, other);
+                const std::ptrdiff_t left = task.n_bins - v * kSide;
+                for (int b = 0; b < kSide && b < left; ++b) {
+                    T* to = out + (task.first_bin + v * kSide + b) * plane + i * pixels + j;
+                    Double value = here.v[0] * square[b];
+                    if (task.there != 0.0) value += there.v[0] * other[b];
+                    if (count == kSide && !task.add)
+                        for (int k = 0; k < kSide; ++k) to[k] = static_cast<T>(value[k]);
+                    else
+                        for (std::ptrdiff_t k = 0; k < count; ++k)
+                            to[k] = static_cast<T>(task.add ? static_cast<double>(to[k]) + value[k] : value[k]);
+                }
+            }
+        }
 }
 
 inline void image_pixels(const PixelTask* given) {
     const PixelTask& task = *given;
-    const std::ptrdiff_t n = task.image->n_grid, pixels = task.image->n_pixel, stride = task.image->n_bins;
-    const std::ptrdiff_t bins = task.n_bins, wide = pixels * bins;
-    double* const row = static_cast<double*>(task.workspace);  // (pixel k, bin) of one h
-    double* const sums = row + wide;                           // (pixel h, pixel k, bin)
-    for (std::ptrdiff_t k = 0; k < pixels * wide; ++k) sums[k] = 0.0;
-    // Pixels along h that a point reaches follow each other: [first, last) moves forward with h.
+    const std::ptrdiff_t n = task.image->n_grid, pixels = task.image->n_pixel;
+    const std::ptrdiff_t vectors = vectors_of(task.n_bins), wide = pixels * vectors;
+    Bins* const rows = static_cast<Bins*>(task.workspace);  // (h, pixel k, bin), kRows of h
+    Bins* const sums = rows + kRows * wide;                 // (pixel h, pixel k, bin)
+    std::ptrdiff_t done = 0;                                // pixels along h whose sums have been started
+    // Pixels along h that a point reaches follow each other: [first, ...) moves forward with h.
     std::ptrdiff_t first = 0;
-    for (std::ptrdiff_t h = 0; h < n; ++h) {
+    for (std::ptrdiff_t h = 0; h < n; h += kRows) {
         while (first < pixels && task.along_h.first[first] + task.along_h.count[first] <= h) ++first;
         if (first == pixels) break;
-        if (task.along_h.first[first] > h) continue;
-        for (std::ptrdiff_t j = 0; j < pixels; ++j) {
-            double* to = row + j * bins;
-            for (std::ptrdiff_t b = 0; b < bins; ++b) to[b] = 0.0;
-            const std::ptrdiff_t begin = task.along_k.first[j];
-            for (std::ptrdiff_t k = begin; k < begin + task.along_k.count[j]; ++k) {
-                const double weight = task.along_k.weight[j * n + k];
-                const double* from = task.points + (h * n + k) * stride + task.first_bin;
-                for (std::ptrdiff_t b = 0; b < bins; ++b) to[b] += weight * from[b];
+        if (task.along_h.first[first] >= h + kRows) continue;
+        std::ptrdiff_t offset = 0;
+        for (; offset + 2 <= vectors; offset += 2) gather_rows<2>(task, h, vectors, offset, rows);
+        for (; offset < vectors; ++offset) gather_rows<1>(task, h, vectors, offset, rows);
+        for (std::ptrdiff_t i = first; i < pixels && task.along_h.first[i] < h + kRows; ++i) {
+            Bins weight[kRows];
+            for (int r = 0; r < kRows; ++r) weight[r] = Bins(h + r < n ? task.along_h.weight[i * n + h + r] : 0.0);
+            Bins* to = sums + i * wide;
+            const bool fresh = i >= done;
+            for (std::ptrdiff_t k = 0; k < wide; ++k) {
+                Bins sum = fresh ? Bins(0.0) : to[k];
+                for (int r = 0; r < kRows; ++r) sum += weight[r] * rows[r * wide + k];
+                to[k] = sum;
             }
-        }
-        for (std::ptrdiff_t i = first; i < pixels && task.along_h.first[i] <= h; ++i) {
-            const double weight = task.along_h.weight[i * n + h];
-            double* to = sums + i * wide;
-            for (std::ptrdiff_t k = 0; k < wide; ++k) to[k] += weight * row[k];
+            if (fresh) done = i + 1;
         }
     }
-    for (std::ptrdiff_t i = 0; i < pixels; ++i)
-        for (std::ptrdiff_t j = 0; j < pixels; ++j) {
-            const double* here = sums + i * wide + j * bins;
-            const double* there = sums + j * wide + i * bins;
-            double* to = task.out + (task.transposed ? j * pixels + i : i * pixels + j);
-            for (std::ptrdiff_t b = 0; b < bins; ++b)
-                to[(task.first_bin + b) * pixels * pixels] += task.factor * here[b] + task.twin * there[b];
-        }
+    for (std::ptrdiff_t k = done * wide; k < pixels * wide; ++k) sums[k] = Bins(0.0);
+    if (task.single)
+        put_sums(task, static_cast<float*>(task.out), sums);
+    else
+        put_sums(task, static_cast<double*>(task.out), sums);
 }
 
 }  // namespace insdl::INSDL_ISA

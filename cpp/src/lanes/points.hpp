@@ -16,6 +16,7 @@ template <class R, class M>
 struct Points {
     M *x, *p;
     R *rows, *weights, *plus, *minus, *energy;
+    double* nowhere;                     // (n_bins) for what has no place
     std::int32_t *first_bin, *last_bin;  // (mode, block) bins that some lane of the mode reaches
 
     static std::size_t bytes(const FormView& form, const ImageView& image) {
@@ -24,6 +25,7 @@ struct Points {
         return 2 * n * n * sizeof(M) +
                sizeof(R) * (2 * rows * n + n * static_cast<std::size_t>(image.n_bins) +
                             2 * static_cast<std::size_t>(image.n_bins)) +
+               sizeof(double) * static_cast<std::size_t>(image.n_bins) +
                2 * sizeof(std::int32_t) * n * static_cast<std::size_t>(image.n_block);
     }
 
@@ -35,7 +37,8 @@ struct Points {
         weights = rows + 2 * image.rows.n_groups * image.rows.n_rows * n;
         plus = weights + n * image.n_bins;
         minus = plus + image.n_bins;
-        first_bin = reinterpret_cast<std::int32_t*>(minus + image.n_bins);
+        nowhere = reinterpret_cast<double*>(minus + image.n_bins);
+        first_bin = reinterpret_cast<std::int32_t*>(nowhere + image.n_bins);
         last_bin = first_bin + n * image.n_block;
     }
 };
@@ -85,17 +88,30 @@ INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& setti
 // Squared form factor at Q^2, linear between the entries of the table.
 template <class R>
 INSDL_INLINE R form_factor_at(const ImageView& image, const R& squared) {
-    double place[R::kWidth], low[R::kWidth], high[R::kWidth], rest[R::kWidth];
-    const R scaled = min(squared * R(image.form_factor_scale), R(static_cast<double>(image.n_form_factor - 2)));
-    scaled.store(place);
-    for (int lane = 0; lane < R::kWidth; ++lane) {
-        const auto cell = static_cast<std::int32_t>(place[lane]);  // truncates; the table is short
-        low[lane] = image.form_factor[cell];
-        high[lane] = image.form_factor[cell + 1];
-        rest[lane] = place[lane] - static_cast<double>(cell);
+    const R place = min(squared * R(image.form_factor_scale), R(static_cast<double>(image.n_form_factor - 2)));
+    R low, high, rest;
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    for (int u = 0; u < R::kWidth / R::kNative; ++u) {
+        const __m256i cell = _mm512_maskz_cvttpd_epi32(0xFF, (__m512d)place.v[u]);
+        rest.v[u] = place.v[u] - (Double)_mm512_maskz_cvtepi32_pd(0xFF, cell);
+        const __m512d none = _mm512_setzero_pd();
+        low.v[u] = (Double)_mm512_mask_i32gather_pd(none, 0xFF, cell, image.form_factor, 8);
+        high.v[u] = (Double)_mm512_mask_i32gather_pd(none, 0xFF, cell, image.form_factor + 1, 8);
     }
-    const R f = R::load(low);
-    return f + R::load(rest) * (R::load(high) - f);
+#else
+    double places[R::kWidth], lows[R::kWidth], highs[R::kWidth], rests[R::kWidth];
+    place.store(places);
+    for (int lane = 0; lane < R::kWidth; ++lane) {
+        const auto cell = static_cast<std::int32_t>(places[lane]);  // truncates; the table is short
+        lows[lane] = image.form_factor[cell];
+        highs[lane] = image.form_factor[cell + 1];
+        rests[lane] = places[lane] - static_cast<double>(cell);
+    }
+    low = R::load(lows);
+    high = R::load(highs);
+    rest = R::load(rests);
+#endif
+    return low + rest * (high - low);
 }
 
 // Intensities of the modes at +(q + G) and -(q + G) into the two points' bins.
@@ -181,19 +197,28 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
     }
 }
 
-// A point's bins from lanes to memory, for the lanes that have a place.
+// A point's bins from lanes to memory; lanes without a place write to `nowhere` (n_bins).
 template <class R>
 INSDL_INLINE void put_points(std::ptrdiff_t n_bins, const R* bins, const std::int32_t* place, std::ptrdiff_t used,
-                             double* points) {
+                             double* points, double* nowhere) {
     double* to[R::kWidth];
     for (std::ptrdiff_t lane = 0; lane < R::kWidth; ++lane)
         to[lane] =
-            lane < used && place[lane] >= 0 ? points + static_cast<std::ptrdiff_t>(place[lane]) * n_bins : nullptr;
-    for (std::ptrdiff_t k = 0; k < n_bins; ++k) {
+            lane < used && place[lane] >= 0 ? points + static_cast<std::ptrdiff_t>(place[lane]) * n_bins : nowhere;
+    constexpr int kSide = R::kNative;
+    std::ptrdiff_t k = 0;
+    for (; k + kSide <= n_bins; k += kSide)
+        for (int u = 0; u < R::kWidth / kSide; ++u) {
+            Double square[kSide];
+            for (int b = 0; b < kSide; ++b) square[b] = bins[k + b].v[u];
+            transpose(square);
+            for (int lane = 0; lane < kSide; ++lane)
+                __builtin_memcpy(to[u * kSide + lane] + k, square + lane, sizeof(Double));
+        }
+    for (; k < n_bins; ++k) {
         double values[R::kWidth];
         bins[k].store(values);
-        for (std::ptrdiff_t lane = 0; lane < R::kWidth; ++lane)
-            if (to[lane]) to[lane][k] = values[lane];
+        for (std::ptrdiff_t lane = 0; lane < R::kWidth; ++lane) to[lane][k] = values[lane];
     }
 }
 
@@ -223,16 +248,16 @@ void points_of_form(const ImageTask& task) {
         for (std::ptrdiff_t g = 0; g < image.n_shift; ++g) {
             const std::int32_t *plus = image.plus + g * image.n_solve + begin,
                                *minus = image.minus + g * image.n_solve + begin;
-            bool wanted = false;
-            for (std::ptrdiff_t lane = 0; lane < used; ++lane) wanted = wanted || plus[lane] >= 0 || minus[lane] >= 0;
-            if (!wanted) continue;
+            std::int32_t nowhere = -1;  // stays -1 where no lane has a place
+            for (std::ptrdiff_t lane = 0; lane < used; ++lane) nowhere &= plus[lane] & minus[lane];
+            if (nowhere == -1) continue;
             rows_at_shift(form, image.rows, g, work.x, work.p, work.rows);
             const R h = R::load(q) + R(image.shift[2 * g]), k = R::load(q + kWidth) + R(image.shift[2 * g + 1]);
             R in_plane[3];
             for (int a = 0; a < 3; ++a) in_plane[a] = h * R(image.in_plane[0][a]) + k * R(image.in_plane[1][a]);
             spectra(form, image, in_plane, work);
-            put_points(image.n_bins, work.plus, plus, used, task.points);
-            put_points(image.n_bins, work.minus, minus, used, task.points);
+            put_points(image.n_bins, work.plus, plus, used, task.points, work.nowhere);
+            put_points(image.n_bins, work.minus, minus, used, task.points, work.nowhere);
         }
     }
 }

@@ -217,6 +217,40 @@ struct Lanes {
     INSDL_INLINE void store(T* p) const { __builtin_memcpy(p, this, sizeof(*this)); }
 };
 
+// {a0, b0, a1, b1, ...} from the lower halves of a and b, or from the upper ones.
+template <class V>
+struct Interleave;
+template <>
+struct Interleave<Double> {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    static INSDL_INLINE Double low(Double a, Double b) {
+        return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    }
+    static INSDL_INLINE Double high(Double a, Double b) {
+        return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+    }
+#elif defined(__AVX2__)
+    static INSDL_INLINE Double low(Double a, Double b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
+    static INSDL_INLINE Double high(Double a, Double b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
+#else
+    static INSDL_INLINE Double low(Double a, Double b) { return __builtin_shufflevector(a, b, 0, 2); }
+    static INSDL_INLINE Double high(Double a, Double b) { return __builtin_shufflevector(a, b, 1, 3); }
+#endif
+};
+
+// Transposes a square of native vectors by perfect shuffles: lane j of vector i becomes lane i of vector j.
+INSDL_INLINE void transpose(Double* square) {
+    constexpr int kSide = kBytes / 8;
+    for (int stage = 1; stage < kSide; stage *= 2) {
+        Double shuffled[kSide];
+        for (int i = 0; i < kSide / 2; ++i) {
+            shuffled[2 * i] = Interleave<Double>::low(square[i], square[i + kSide / 2]);
+            shuffled[2 * i + 1] = Interleave<Double>::high(square[i], square[i + kSide / 2]);
+        }
+        for (int i = 0; i < kSide; ++i) square[i] = shuffled[i];
+    }
+}
+
 // Complex lanes. A real matrix uses Lanes itself: the solvers are written once for both.
 template <class L>
 struct ComplexLanes {

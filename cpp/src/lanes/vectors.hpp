@@ -7,38 +7,51 @@ namespace insdl::INSDL_ISA {
 
 inline constexpr int kMostShiftRows = 6;  // three directions of x and of p
 
+// kCount modes of one row: sum of weight * vector over the row's terms, real and imaginary part of the weight where
+// parts says that there are any.
+template <int kCount, class R, class M>
+INSDL_INLINE void row_at_shift(const ShiftRows& shift, std::ptrdiff_t place, const M* source, int n, R* re, R* im) {
+    const std::int32_t begin = shift.first_term[place], end = shift.first_term[place + 1];
+    R real[kCount], imaginary[kCount];
+    for (int c = 0; c < kCount; ++c) real[c] = imaginary[c] = R(0.0);
+    if constexpr (Element<M>::kComplex) {
+        for (std::int32_t t = begin; t < end; ++t) {
+            const M* vector = source + shift.terms[t].column * n;
+            const R cr(shift.terms[t].re), ci(shift.terms[t].im);
+            for (int c = 0; c < kCount; ++c) {
+                real[c] += cr * vector[c].re - ci * vector[c].im;
+                imaginary[c] += cr * vector[c].im + ci * vector[c].re;
+            }
+        }
+    } else {
+        if (shift.parts[place] & 1)
+            for (std::int32_t t = begin; t < end; ++t) {
+                const R weight(shift.terms[t].re);
+                for (int c = 0; c < kCount; ++c) real[c] += weight * source[shift.terms[t].column * n + c];
+            }
+        if (shift.parts[place] & 2)
+            for (std::int32_t t = begin; t < end; ++t) {
+                const R weight(shift.terms[t].im);
+                for (int c = 0; c < kCount; ++c) imaginary[c] += weight * source[shift.terms[t].column * n + c];
+            }
+    }
+    for (int c = 0; c < kCount; ++c) {
+        re[c] = real[c];
+        im[c] = imaginary[c];
+    }
+}
+
 // rows[(group, row), re and im, mode] at q + G, from the eigenvectors.
 template <class R, class M>
 INSDL_INLINE void rows_at_shift(const FormView& form, const ShiftRows& shift, std::ptrdiff_t g, const M* x, const M* p,
                                 R* rows) {
-    using E = Element<M>;
     const int n = form.n, count = shift.n_groups * shift.n_rows;
     for (int row = 0; row < count; ++row) {
-        const std::ptrdiff_t place = g * count + row;
         const M* source = shift.parity[row % shift.n_rows] > 0.0 ? x : p;
         R *re = rows + 2 * row * n, *im = re + n;
-        for (int m = 0; m < n; ++m) re[m] = im[m] = R(0.0);
-        const auto add = [&](R* to, double ShiftTerm::* part) {
-            if constexpr (!E::kComplex)
-                for (std::int32_t t = shift.first_term[place]; t < shift.first_term[place + 1]; ++t) {
-                    const M* vector = source + shift.terms[t].column * n;
-                    const R weight(shift.terms[t].*part);
-                    for (int m = 0; m < n; ++m) to[m] += weight * vector[m];
-                }
-        };
-        if constexpr (E::kComplex) {
-            for (std::int32_t t = shift.first_term[place]; t < shift.first_term[place + 1]; ++t) {
-                const M* vector = source + shift.terms[t].column * n;
-                const R cr(shift.terms[t].re), ci(shift.terms[t].im);
-                for (int m = 0; m < n; ++m) {
-                    re[m] += cr * vector[m].re - ci * vector[m].im;
-                    im[m] += cr * vector[m].im + ci * vector[m].re;
-                }
-            }
-        } else {
-            if (shift.parts[place] & 1) add(re, &ShiftTerm::re);
-            if (shift.parts[place] & 2) add(im, &ShiftTerm::im);
-        }
+        int m = 0;
+        for (; m + 4 <= n; m += 4) row_at_shift<4>(shift, g * count + row, source + m, n, re + m, im + m);
+        for (; m < n; ++m) row_at_shift<1>(shift, g * count + row, source + m, n, re + m, im + m);
     }
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class ImageSettings:
     shift_k: float = 0.0
 
     def __post_init__(self) -> None:
-        values = np.array(astuple(self), dtype=np.float64)
+        values = np.array(_row(self), dtype=np.float64)
         if not np.isfinite(values).all() or (values[:4] < 0).any() or self.twin_fraction > 1:
             raise ValueError(f"image settings must be finite, widths not negative, twin_fraction in [0, 1]: {self}")
 
@@ -135,22 +135,42 @@ class ImageSimulator:
         return np.ascontiguousarray(mean**2), step
 
     def simulate_sets(
-        self, parameters: npt.ArrayLike, settings: Sequence[ImageSettings], *, threads: int | None = None
-    ) -> tuple[_Reals, npt.NDArray[np.bool_]]:
+        self,
+        parameters: npt.ArrayLike,
+        settings: ImageSettings | Sequence[ImageSettings],
+        *,
+        threads: int | None = None,
+        out: npt.NDArray[Any] | None = None,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Images of many parameter sets, and which of the sets are stable.
 
         Parameters
         ----------
         parameters : (n_sets, n_parameters) float64, meV, in the model's order.
-        settings : ImageSettings, ... One a set.
+        settings : ImageSettings for all, or one a set.
+        out : (n_sets, n_bins, n_h, n_k) float64 or float32, C-contiguous, or None for a new float64 array. Where the images
+            go; a stream of images reuses one. Everything is worked out in double precision.
 
         Returns
         -------
-        images : (n_sets, n_bins, n_h, n_k) float64, 1/meV per magnetic cell; zero where the set is unstable.
+        images : (n_sets, n_bins, n_h, n_k), 1/meV per magnetic cell; zero where the set is unstable.
         stable : (n_sets,) bool.
         """
-        images, lowest = self._simulate(parameters, settings, threads)
-        return images, np.isnan(lowest)
+        sets = checked_sets(self.model, parameters)
+        if isinstance(settings, ImageSettings):
+            rows = np.tile(_row(settings), (len(sets), 1))
+        elif len(settings) == len(sets):
+            rows = np.array([_row(s) for s in settings], dtype=np.float64).reshape(-1, 6)
+        else:
+            raise ValueError(f"one ImageSettings is needed for each of the {len(sets)} sets, got {len(settings)}")
+        self._check_reach(rows)
+        shape = (len(sets), *self.frame.shape)
+        images = np.empty(shape) if out is None else out
+        if images.shape != shape or images.dtype not in (np.float64, np.float32) or not images.flags.c_contiguous:
+            raise ValueError(
+                f"out must be a C-contiguous float64 or float32 array of shape {shape}, got {images.dtype} {images.shape}"
+            )
+        return images, np.isnan(self._image.simulate(sets, rows, images, thread_count(threads)))
 
     def simulate(self, settings: ImageSettings | None = None, *, threads: int | None = None, **values: float) -> _Reals:
         """The image of one set of parameters, (n_bins, n_h, n_k) float64, 1/meV per magnetic cell.
@@ -161,27 +181,31 @@ class ImageSimulator:
             If the structure is unstable at these parameters.
         """
         sets = self.model.values(values)[None]
-        images, lowest = self._simulate(sets, [settings or ImageSettings()], threads)
-        if not np.isnan(lowest[0]):
+        images, stable = self.simulate_sets(sets, settings or ImageSettings(), threads=threads)
+        if not stable[0]:
             keywords: dict[str, Any] = dict(values)
             self.model.modes(self._solve_q_rlu, threads=threads, **keywords)  # raises UnstableModelError, with the q
             raise AssertionError("the image is unstable at a q where the model is not")
         image: _Reals = images[0]
         return image
 
-    def _simulate(
-        self, parameters: npt.ArrayLike, settings: Sequence[ImageSettings], threads: int | None
-    ) -> tuple[_Reals, _Reals]:
-        sets = checked_sets(self.model, parameters)
-        if len(settings) != len(sets):
-            raise ValueError(f"one ImageSettings is needed for each of the {len(sets)} sets, got {len(settings)}")
-        rows = np.array([astuple(s) for s in settings], dtype=np.float64).reshape(-1, 6)
-        for setting in settings:
-            sigma = max(np.hypot(block.sigma_q, setting.extra_sigma_q) for block in self.frame.blocks)
-            reach = 3.0 * sigma + max(abs(setting.shift_h), abs(setting.shift_k))
+    def _check_reach(self, rows: _Reals) -> None:
+        """Fails where widths and shifts, (n_sets, 6) in the order of ImageSettings, reach beyond the sampled margin."""
+        if not len(rows):
+            return
+        sigma = np.hypot(max(block.sigma_q for block in self.frame.blocks), rows[:, 2].max())
+        if 3.0 * sigma + np.abs(rows[:, 4:]).max() <= self.margin:
+            return
+        for row in rows:
+            sigma = max(np.hypot(block.sigma_q, row[2]) for block in self.frame.blocks)
+            reach = 3.0 * sigma + np.abs(row[4:]).max()
             if reach > self.margin + 1e-9 and reach > 0:
                 raise ValueError(
                     f"three momentum widths and the shift reach {reach:.3g} r.l.u. beyond the pixels, but S(Q, E) is "
                     f"sampled only {self.margin:.3g} beyond: give the simulator a larger margin"
                 )
-        return self._image.simulate(sets, rows, thread_count(threads))
+
+
+def _row(settings: ImageSettings) -> tuple[float, ...]:
+    s = settings
+    return s.width_factor, s.broadening, s.extra_sigma_q, s.twin_fraction, s.shift_h, s.shift_k
