@@ -61,33 +61,55 @@ INSDL_INLINE void load_square(const Bins* from, std::ptrdiff_t count, std::ptrdi
     transpose(square);
 }
 
-// The image from sums[i, j, bin] and their transpose, squares of pixels along j and bins at a time.
-template <class T>
+INSDL_INLINE void store_row(double* to, const Double& value) { __builtin_memcpy(to, &value, sizeof(value)); }
+
+INSDL_INLINE void store_row(float* to, const Double& value) {
+    typedef float Narrow __attribute__((vector_size(kBytes / 2)));
+    const Narrow narrow = __builtin_convertvector(value, Narrow);
+    __builtin_memcpy(to, &narrow, sizeof(narrow));
+}
+
+// The image from sums[i, j, bin], kBoth: and from their transpose; squares of pixels along j and bins at a time.
+template <bool kBoth, class T>
 void put_sums(const PixelTask& task, T* out, const Bins* sums) {
     constexpr int kSide = Bins::kWidth;
     const std::ptrdiff_t pixels = task.image->n_pixel, vectors = vectors_of(task.n_bins), plane = pixels * pixels;
-    const std::ptrdiff_t wide = pixels * vectors;
+    const std::ptrdiff_t wide = pixels * vectors, bins = task.n_bins;
     const Bins here(task.here), there(task.there);
+    const bool add = task.add;
+    T* const first = out + task.first_bin * plane;
     for (std::ptrdiff_t i = 0; i < pixels; ++i)
         for (std::ptrdiff_t j = 0; j < pixels; j += kSide) {
             const std::ptrdiff_t count = pixels - j < kSide ? pixels - j : kSide;
             for (std::ptrdiff_t v = 0; v < vectors; ++v) {
                 Double square[kSide], other[kSide];
                 load_square(sums + (i * pixels + j) * vectors + v, count, vectors, square);
-                if (task.there != 0.0) load_square(sums + (j * pixels + i) * vectors + v, count, wide, other);
-                const std::ptrdiff_t left = task.n_bins - v * kSide;
-                for (int b = 0; b < kSide && b < left; ++b) {
-                    T* to = out + (task.first_bin + v * kSide + b) * plane + i * pixels + j;
+                if constexpr (kBoth) load_square(sums + (j * pixels + i) * vectors + v, count, wide, other);
+                const std::ptrdiff_t left = bins - v * kSide;
+                for (int b = 0; b < kSide; ++b) {
+                    if (b >= left) break;
+                    T* to = first + (v * kSide + b) * plane + i * pixels + j;
                     Double value = here.v[0] * square[b];
-                    if (task.there != 0.0) value += there.v[0] * other[b];
-                    if (count == kSide && !task.add)
-                        for (int k = 0; k < kSide; ++k) to[k] = static_cast<T>(value[k]);
-                    else
-                        for (std::ptrdiff_t k = 0; k < count; ++k)
-                            to[k] = static_cast<T>(task.add ? static_cast<double>(to[k]) + value[k] : value[k]);
+                    if constexpr (kBoth) value += there.v[0] * other[b];
+                    if (count == kSide && !add) {
+                        store_row(to, value);
+                        continue;
+                    }
+                    double values[kSide];
+                    store_row(values, value);
+                    for (std::ptrdiff_t k = 0; k < count; ++k)
+                        to[k] = static_cast<T>(add ? static_cast<double>(to[k]) + values[k] : values[k]);
                 }
             }
         }
+}
+
+template <class T>
+INSDL_INLINE void put_image(const PixelTask& task, T* out, const Bins* sums) {
+    if (task.there != 0.0)
+        put_sums<true>(task, out, sums);
+    else
+        put_sums<false>(task, out, sums);
 }
 
 inline void image_pixels(const PixelTask* given) {
@@ -121,9 +143,9 @@ inline void image_pixels(const PixelTask* given) {
     }
     for (std::ptrdiff_t k = done * wide; k < pixels * wide; ++k) sums[k] = Bins(0.0);
     if (task.single)
-        put_sums(task, static_cast<float*>(task.out), sums);
+        put_image(task, static_cast<float*>(task.out), sums);
     else
-        put_sums(task, static_cast<double*>(task.out), sums);
+        put_image(task, static_cast<double*>(task.out), sums);
 }
 
 }  // namespace insdl::INSDL_ISA

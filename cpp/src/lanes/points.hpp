@@ -89,16 +89,6 @@ INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& setti
 template <class R>
 INSDL_INLINE R form_factor_at(const ImageView& image, const R& squared) {
     const R place = min(squared * R(image.form_factor_scale), R(static_cast<double>(image.n_form_factor - 2)));
-    R low, high, rest;
-#if defined(__AVX512F__) && defined(__AVX512DQ__)
-    for (int u = 0; u < R::kWidth / R::kNative; ++u) {
-        const __m256i cell = _mm512_maskz_cvttpd_epi32(0xFF, (__m512d)place.v[u]);
-        rest.v[u] = place.v[u] - (Double)_mm512_maskz_cvtepi32_pd(0xFF, cell);
-        const __m512d none = _mm512_setzero_pd();
-        low.v[u] = (Double)_mm512_mask_i32gather_pd(none, 0xFF, cell, image.form_factor, 8);
-        high.v[u] = (Double)_mm512_mask_i32gather_pd(none, 0xFF, cell, image.form_factor + 1, 8);
-    }
-#else
     double places[R::kWidth], lows[R::kWidth], highs[R::kWidth], rests[R::kWidth];
     place.store(places);
     for (int lane = 0; lane < R::kWidth; ++lane) {
@@ -107,11 +97,8 @@ INSDL_INLINE R form_factor_at(const ImageView& image, const R& squared) {
         highs[lane] = image.form_factor[cell + 1];
         rests[lane] = places[lane] - static_cast<double>(cell);
     }
-    low = R::load(lows);
-    high = R::load(highs);
-    rest = R::load(rests);
-#endif
-    return low + rest * (high - low);
+    const R low = R::load(lows);
+    return low + R::load(rests) * (R::load(highs) - low);
 }
 
 // Intensities of the modes at +(q + G) and -(q + G) into the two points' bins.
