@@ -99,11 +99,12 @@ def test_links_and_pictures_are_there(page: Path) -> None:
 
 def test_pictures_are_made_and_used() -> None:
     """Each picture in docs/pictures has its function, is shown somewhere, and is small."""
-    maker = (ROOT / "docs" / "make_pictures.py").read_text("utf-8")
+    makers = (ROOT / "docs" / "make_pictures.py", ROOT / "bench" / "figure.py")
+    maker = "".join(path.read_text("utf-8") for path in makers)
     shown = "".join(page.read_text("utf-8") for page in PAGES)
     pictures = list((ROOT / "docs" / "pictures").iterdir())
     assert pictures
     for picture in pictures:
-        assert f"def {picture.stem.replace('-', '_')}()" in maker
+        assert f"def {picture.stem.replace('-', '_')}(" in maker
         assert f"pictures/{picture.name})" in shown
         assert picture.stat().st_size < 300_000

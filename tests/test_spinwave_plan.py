@@ -63,9 +63,7 @@ def test_goldstone_points_and_centres() -> None:
     assert plain.energy.min() < 1e-9
     np.testing.assert_allclose(plan.energy, plain.energy, rtol=0, atol=1e-9 * plain.energy.max())
     regular = plain.energy.min(axis=1) > 1e-6
-    np.testing.assert_allclose(
-        plan.intensity[regular].sum(-1), plain.intensity[regular].sum(-1), rtol=1e-8, atol=1e-10
-    )
+    np.testing.assert_allclose(plan.intensity[regular].sum(-1), plain.intensity[regular].sum(-1), rtol=1e-8, atol=1e-10)
     assert np.isfinite(plan.intensity).all()
 
 

@@ -1,9 +1,15 @@
 #include "insdl/parallel.hpp"
 
-#include <omp.h>
 #include <pthread.h>
 
 #include <algorithm>
+#ifdef INSDL_STD_THREADS  // for the thread sanitizer, which does not understand libgomp's barriers
+#include <atomic>
+#include <thread>
+#include <vector>
+#else
+#include <omp.h>
+#endif
 #include <exception>
 #include <mutex>
 
@@ -19,7 +25,12 @@ const int kForkGuard = pthread_atfork(nullptr, nullptr, [] { forked_child = true
 
 int usable_threads(int threads) {
     if (forked_child || kForkGuard != 0) return 1;
-    return threads > 0 ? threads : std::max(1, omp_get_num_procs());
+#ifdef INSDL_STD_THREADS
+    const int processors = static_cast<int>(std::thread::hardware_concurrency());  // a handful
+#else
+    const int processors = omp_get_num_procs();
+#endif
+    return threads > 0 ? threads : std::max(1, processors);
 }
 
 void parallel_blocks(std::ptrdiff_t count, std::ptrdiff_t block, int threads,
@@ -32,15 +43,26 @@ void parallel_blocks(std::ptrdiff_t count, std::ptrdiff_t block, int threads,
     }
     std::exception_ptr error;
     std::mutex guard;
-#pragma omp parallel for num_threads(team) schedule(dynamic)
-    for (std::ptrdiff_t b = 0; b < blocks; ++b) {
+    const auto guarded = [&](std::ptrdiff_t b, int thread) {
         try {
-            body(b * block, std::min(count, (b + 1) * block), omp_get_thread_num());
+            body(b * block, std::min(count, (b + 1) * block), thread);
         } catch (...) {
             const std::lock_guard<std::mutex> lock(guard);
             if (!error) error = std::current_exception();
         }
-    }
+    };
+#ifdef INSDL_STD_THREADS
+    std::atomic<std::ptrdiff_t> next{0};
+    std::vector<std::thread> workers;
+    for (int thread = 0; thread < team; ++thread)
+        workers.emplace_back([&, thread] {
+            for (std::ptrdiff_t b = next++; b < blocks; b = next++) guarded(b, thread);
+        });
+    for (std::thread& worker : workers) worker.join();
+#else
+#pragma omp parallel for num_threads(team) schedule(dynamic)
+    for (std::ptrdiff_t b = 0; b < blocks; ++b) guarded(b, omp_get_thread_num());
+#endif
     if (error) std::rethrow_exception(error);
 }
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "insdl/folded.hpp"
 #include "insdl/image.hpp"
 #include "insdl/instruction_set.hpp"
 #include "insdl/model.hpp"
@@ -162,6 +163,66 @@ void test_bad_models_are_refused() {
     check(throws([&] { insdl::Model{field}; }, "a Zeeman term refers to parameter -2"), "a field of no parameter");
 }
 
+// An antiferromagnetic chain in its doubled cell, with a second shell, so that matrices are two by two.
+insdl::ModelDescription staggered_chain() {
+    insdl::ModelDescription description;
+    const insdl::Matrix3 one = insdl::Matrix3::Identity();
+    description.sites = {{{0, 0, 0}, 1.5, {0, 0, 1}, one}, {{0.5, 0, 0}, 1.5, {0, 0, -1}, one}};
+    description.bonds = {
+        {0, 1, {0, 0, 0}, one, 0}, {1, 0, {1, 0, 0}, one, 0}, {0, 0, {1, 0, 0}, one, 1}, {1, 1, {1, 0, 0}, one, 1}};
+    description.n_parameters = 2;
+    description.q_to_magnetic(0, 0) = 2.0;
+    description.n_cells = 2.0;
+    return description;
+}
+
+// A folded list of q against the same list unfolded: +-(q + G), Goldstone points, many sets, one of them unstable.
+void test_folding() {
+    const insdl::Model model(staggered_chain());
+    const insdl::SpinwavePlan plan(model);
+    constexpr std::size_t solves = 20, shifts = 3;
+    std::vector<double> solve_q, shift, list;
+    std::vector<std::int32_t> plus(shifts * solves, -1), minus(shifts * solves, -1);
+    for (std::size_t k = 0; k < solves; ++k)
+        for (const double x : {0.0125 * static_cast<double>(k), 0.2, -0.1}) solve_q.push_back(x);
+    for (std::size_t g = 0; g < shifts; ++g)
+        for (const double x : {0.5 * static_cast<double>(g), 0.0, 2.0 * static_cast<double>(g)}) shift.push_back(x);
+    for (std::size_t g = 0; g < shifts; ++g)
+        for (std::size_t k = 0; k < solves; ++k)
+            for (const double sign : {1.0, -1.0}) {
+                if (sign < 0 && k % 3 == 0) continue;
+                (sign > 0 ? plus : minus)[g * solves + k] = static_cast<std::int32_t>(list.size() / 3);
+                for (std::size_t a = 0; a < 3; ++a) list.push_back(sign * (solve_q[3 * k + a] + shift[3 * g + a]));
+            }
+    const auto n = static_cast<std::ptrdiff_t>(list.size() / 3);
+    const insdl::FoldedPlan folded(model, plan,
+                                   {solves, shifts, solve_q.data(), shift.data(), plus.data(), minus.data()});
+    const std::vector<double> parameters{1.0, -0.2, 1.3, -0.1, -1.0, 0.3};
+    const auto size = static_cast<std::size_t>(3 * n * 2);
+    std::vector<double> energy(size), intensity(size), lowest(3);
+    std::vector<std::ptrdiff_t> at_q(3);
+    insdl::spinwave(plan, model, {3, parameters.data(), n, list.data(), nullptr}, insdl::Form::kAutomatic,
+                    insdl::Precision::kDouble, 2,
+                    {energy.data(), intensity.data(), nullptr, lowest.data(), at_q.data()});
+    for (const int threads : kThreads) {
+        std::vector<double> again(size), weight(size), worst(3);
+        std::vector<std::ptrdiff_t> where(3);
+        folded.evaluate(model, 3, parameters.data(), n, threads,
+                        {again.data(), weight.data(), nullptr, worst.data(), where.data()});
+        double energy_error = 0.0, weight_error = 0.0;
+        for (std::size_t k = 0; k < size * 2 / 3; k += 2) {  // the two stable sets; the chain's modes are degenerate
+            energy_error =
+                std::max({energy_error, std::abs(again[k] - energy[k]), std::abs(again[k + 1] - energy[k + 1])});
+            if (energy[k + 1] < 1e-3) continue;
+            weight_error =
+                std::max(weight_error, std::abs(weight[k] + weight[k + 1] - intensity[k] - intensity[k + 1]));
+        }
+        check(energy_error < 1e-9 && weight_error < 1e-9, "a folded list is the list");
+        check(where[0] == -1 && where[1] == -1 && where[2] >= 0, "which sets are stable");
+        check(std::abs(worst[2] - lowest[2]) < 1e-9, "how unstable the third is");
+    }
+}
+
 // Two pixels over the whole period of the chain, two points each: the image through views alone.
 void test_image() {
     const double nan = std::numeric_limits<double>::quiet_NaN();
@@ -230,6 +291,7 @@ void test_instruction_sets() {
         check(insdl::instruction_set() == name, "the choice");
         test_ferromagnet();
         test_unstable_sets_are_flagged();
+        test_folding();
         test_image();
     }
     insdl::choose_instruction_set(widest);

@@ -217,12 +217,11 @@ INSDL_INLINE ModeEnergy<R> energy_of(const R& squared) {
     return {w, half * inverse, inverse * R(T(0.5))};
 }
 
-// Energies (n_modes, unordered) in d, and the rows' amplitudes in z: (row, re and im, mode), p-rows with their factor
-// -i. Returns the lanes for the careful solver.
+// Energies (n_modes, unordered) in d, and the rows' amplitudes in z: (mode, row) or (mode, row, re and im). The factor
+// -i of p is in the rows already. Returns the lanes for the careful solver.
 template <int kN, class R, class M>
 INSDL_INLINE typename R::Mask solve_split(const FormView& form, Block<R, M>& block) {
     using E = Element<M>;
-    using T = typename R::Scalar;
     constexpr int kParts = E::kComplex ? 2 : 1;
     const int n = kN > 0 ? kN : form.n;
     const auto shaky = reduce<kN>(n, block);
