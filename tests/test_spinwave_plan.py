@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import magnets
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 import insdl
+import magnets
 from insdl import SpinModel, SpinWavePlan
 from insdl.materials import goodenough, rb2mnf4
 from insdl.materials.pcsmo import LITERATURE as PCSMO
