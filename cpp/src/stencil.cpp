@@ -7,8 +7,6 @@
 namespace insdl {
 namespace {
 
-constexpr double kReach = 4.5;  // Gaussian tails beyond this many sigma are dropped (7e-6 of the weight)
-
 // Gaussian integral from a to b around zero.
 double gaussian_integral(double a, double b, double sigma) {
     const double root = std::numbers::sqrt2 * sigma;

@@ -5,6 +5,8 @@
 
 namespace insdl {
 
+inline constexpr double kReach = 4.5;  // Gaussian tails beyond this many sigma are dropped (7e-6 of the weight)
+
 // Energy bins measured with one incident energy, and the widths of that configuration.
 struct ImageBlock {
     double incident_energy;  // meV; with the beam along c*, the third component of Q follows from it

@@ -8,7 +8,6 @@
 
 namespace insdl::INSDL_ISA {
 
-inline constexpr double kReach = 4.5;  // Gaussian tails beyond this many sigma are dropped (7e-6 of the weight)
 inline constexpr double kNeutronMass = 2.0721;  // E / k^2 of a neutron, meV angstrom^2
 
 // Everything that one block of q needs, cut from the workspace.
