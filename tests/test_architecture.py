@@ -19,7 +19,7 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 ORDER = (
     ("units", "errors", "instruction_set", "crystal", "folding", "form_factor", "provenance", "measured_data"),
     ("model",),
-    ("model_file", "spinwave", "ground_state"),
+    ("model_file", "spinwave", "ground_state", "mirrors"),
     ("materials",),
     ("instrument",),
     ("dataset",),

@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "insdl/instruction_set.hpp"
+#include "insdl/spinwave.hpp"
 
 namespace insdl::bindings {
 void bind_model(pybind11::module_& module);
@@ -15,6 +16,7 @@ PYBIND11_MODULE(_core, module) {
     module.def("instruction_sets", &insdl::instruction_sets, "Those that were built and that this processor has.");
     module.def("instruction_set", &insdl::instruction_set, "The one in use.");
     module.def("choose_instruction_set", &insdl::choose_instruction_set, "name"_a);
+    module.attr("FARTHEST_Q") = insdl::kFarthestQ;
     insdl::bindings::bind_model(module);
     insdl::bindings::bind_folded(module);
     insdl::bindings::bind_image(module);

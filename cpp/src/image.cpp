@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include "careful_lanes.hpp"
@@ -39,6 +40,19 @@ std::vector<double> upright(std::ptrdiff_t n_shift, const double* shift) {
     return result;
 }
 
+// Steps of the grid in a pixel; fails where they are not whole or not the same for all pixels.
+std::ptrdiff_t steps_per_pixel(const ImageView& image) {
+    const double step = grid_step(image);
+    const std::ptrdiff_t steps = std::lround((image.pixel_edges[1] - image.pixel_edges[0]) / step);
+    for (std::ptrdiff_t pixel = 0; pixel < image.n_pixel; ++pixel) {
+        const double width = image.pixel_edges[pixel + 1] - image.pixel_edges[pixel];
+        if (steps < 1 || std::abs(width - static_cast<double>(steps) * step) > 1e-6 * step)
+            fail("every pixel must be the same whole number of steps of the grid wide; pixel " + std::to_string(pixel) +
+                 " is " + std::to_string(width / step) + " steps wide");
+    }
+    return steps;
+}
+
 }  // namespace
 
 struct ImagePlan::Compiled {
@@ -71,7 +85,9 @@ ImagePlan::ImagePlan(const Model& model, const SpinwavePlan& plan, const ImageGe
     view.blocks = geometry.blocks;
     view.bins = geometry.bins;
     view.grid = geometry.grid;
+    view.mirrored = geometry.mirrored;
     view.pixel_edges = geometry.pixel_edges;
+    view.steps_per_pixel = steps_per_pixel(view);
     for (int a = 0; a < 3; ++a) {
         view.in_plane[0][a] = model.reciprocal()(0, a);
         view.in_plane[1][a] = model.reciprocal()(1, a);

@@ -26,6 +26,11 @@ struct RowTerm {
     double re, im;
 };
 
+// How the phase of a wave is found: from q where a < 0, else from the phases of two waves, wave = a + sign b.
+struct WaveStep {
+    std::int32_t wave, a, b, sign;
+};
+
 // The quadratic form and the rows that carry intensities, as functions of q and of values that are linear in the
 // model's parameters. See plan.hpp, which owns the arrays.
 struct FormView {
@@ -34,7 +39,8 @@ struct FormView {
     std::int32_t split;       // 1: matrices V, T; 0: one matrix Q
     std::int32_t is_complex;  // 0 where an inversion makes V and T real
     std::int32_t n_waves;
-    const double* waves;  // (n_waves, 3) to be multiplied with q in r.l.u. of the chemical cell
+    const double* waves;         // (n_waves, 3) to be multiplied with q in r.l.u. of the chemical cell
+    const WaveStep* wave_steps;  // (n_waves) in the order in which they can be taken
     std::int32_t n_entries;
     const Entry* entries;  // n_entries + 1, the last one only marks the end
     const Term* terms;
@@ -95,7 +101,9 @@ struct ImageView {
     const ImageBlock* blocks;
     const double* bins;         // (n_bins, 2)
     const double* grid;         // (n_grid)
+    bool mirrored;              // as in ImageGeometry
     const double* pixel_edges;  // (n_pixel + 1)
+    std::ptrdiff_t steps_per_pixel;
     ShiftRows rows;             // groups are layers
     const double* layer_turns;  // (n_layers) phase of a layer relative to the first, in turns per 1/angstrom of Qz
     double in_plane[2][3];      // a*, b*, 1/angstrom
@@ -146,6 +154,7 @@ struct FoldedTask {
 
 // Points to pixels. weights: (n_pixel, n_grid) with the range of points that each pixel has.
 struct StencilView {
+    const std::int32_t* order;  // (n_pixel) pixels, first points ascending
     const std::int32_t* first;
     const std::int32_t* count;
     const double* weight;

@@ -1,7 +1,9 @@
 #include "plan.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <tuple>
 
 namespace insdl {
@@ -49,6 +51,7 @@ FormPlan::FormPlan(const Model& model, bool split) {
         for (int a = 0; a < 3; ++a) reciprocal_.push_back(model.reciprocal()(r, a));
     find_entries(model, split);
     find_rows(model, split);
+    find_wave_steps();
     // From here on the waves meet q in r.l.u. of the chemical cell.
     for (auto* waves : {&waves_, &site_waves_})
         for (std::size_t k = 0; k < waves->size(); k += 3) {
@@ -61,6 +64,7 @@ FormPlan::FormPlan(const Model& model, bool split) {
     view_.is_complex = basis_.is_real ? 0 : 1;
     view_.n_waves = static_cast<std::int32_t>(waves_.size() / 3);
     view_.waves = waves_.data();
+    view_.wave_steps = wave_steps_.data();
     view_.n_entries = static_cast<std::int32_t>(entries_.size() - 1);
     view_.entries = entries_.data();
     view_.terms = terms_.data();
@@ -73,6 +77,37 @@ FormPlan::FormPlan(const Model& model, bool split) {
     plain_view_ = view_;
     rows_.show(view_);
     plain_rows_.show(plain_view_);
+}
+
+// Short waves first, each as the sum or the difference of two before it where there are such: four multiplications
+// instead of a sine and a cosine. A chain of sums adds a rounding a link, so chains are kept short.
+void FormPlan::find_wave_steps() {
+    constexpr int kLongestChain = 3;
+    constexpr std::size_t kMost = 64;  // waves that others are made of, so that many waves do not take long
+    const auto count = static_cast<std::int32_t>(waves_.size() / 3);
+    const auto wave = [&](std::int32_t k) { return Eigen::Map<const Vector3>(waves_.data() + 3 * k); };
+    std::vector<std::int32_t> order(static_cast<std::size_t>(count));
+    std::iota(order.begin(), order.end(), 0);
+    std::ranges::stable_sort(order, {}, [&](std::int32_t k) { return wave(k).norm(); });
+    std::vector<int> links(order.size(), 0);
+    for (std::size_t k = 0; k < order.size(); ++k) {
+        const std::int32_t own = order[k];
+        WaveStep best{own, -1, -1, 0};
+        int shortest = kLongestChain + 1;
+        for (std::size_t i = 1; i < std::min(k, kMost); ++i)  // the first one is zero
+            for (std::size_t j = 1; j < std::min(k, kMost); ++j)
+                for (const int sign : {1, -1}) {
+                    const std::int32_t a = order[i], b = order[j];
+                    const int chain =
+                        1 + std::max(links[static_cast<std::size_t>(a)], links[static_cast<std::size_t>(b)]);
+                    if (chain >= shortest || (wave(a) + sign * wave(b) - wave(own)).cwiseAbs().maxCoeff() >= kSameWave)
+                        continue;
+                    shortest = chain;
+                    best = {own, a, b, sign};
+                }
+        if (best.a >= 0) links[static_cast<std::size_t>(own)] = shortest;
+        wave_steps_.push_back(best);
+    }
 }
 
 void FormPlan::find_entries(const Model& model, bool split) {

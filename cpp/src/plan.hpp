@@ -46,6 +46,7 @@ class FormPlan {
     };
     void find_entries(const Model& model, bool split);
     void find_rows(const Model& model, bool split);
+    void find_wave_steps();
     void simplify_rows();
 
     Basis basis_;
@@ -54,6 +55,7 @@ class FormPlan {
     std::vector<Vector3> x_directions_, p_directions_;
     std::size_t n_values_ = 0;
     std::vector<double> waves_, site_waves_, reciprocal_;
+    std::vector<WaveStep> wave_steps_;
     std::vector<Entry> entries_;
     std::vector<Term> terms_;
     std::vector<std::int32_t> wave_of_site_;

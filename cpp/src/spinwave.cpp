@@ -3,6 +3,7 @@
 #include "insdl/spinwave.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <mutex>
@@ -10,6 +11,7 @@
 
 #include "careful_lanes.hpp"
 #include "dispatch.hpp"
+#include "insdl/error.hpp"
 #include "insdl/parallel.hpp"
 #include "plan.hpp"
 #include "workspace.hpp"
@@ -29,6 +31,18 @@ double perpendicular(const Matrix3& reciprocal, const double* q, const Complex* 
         along += cart[a] * v[a];
     }
     return squared > 1e-16 ? std::max(0.0, total - std::norm(along) / squared) : 2.0 / 3.0 * total;
+}
+
+// Whether all are finite and near enough that phases keep their digits.
+bool within_reach(const double* q, std::ptrdiff_t count) {
+    double sums[6] = {};  // of squares: one quick number, and only where it is large is there something to look for
+    for (std::ptrdiff_t k = 0; k + 1 < count; k += 2)
+        for (int a = 0; a < 6; ++a) sums[a] += q[3 * k + a] * q[3 * k + a];
+    const double* const last = q + 3 * (count - 1);
+    const double total = sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + last[0] * last[0] +
+                         last[1] * last[1] + last[2] * last[2];
+    return total <= kFarthestQ * kFarthestQ ||
+           std::all_of(q, q + 3 * count, [](double x) { return std::abs(x) <= kFarthestQ; });
 }
 
 // Some q of a block, copied together.
@@ -165,9 +179,14 @@ void spinwave(const SpinwavePlan& plan, const Model& model, const SpinwaveInput&
     std::vector<Worker> workers(static_cast<std::size_t>(usable_threads(threads)));
     std::vector<Worst> worst(static_cast<std::size_t>(input.n_sets));
     std::mutex guard;
+    std::atomic<bool> within{true};
     parallel_blocks(input.n_sets * blocks, 1, threads, [&](std::ptrdiff_t item, std::ptrdiff_t, int thread) {
         Worker& worker = workers[static_cast<std::size_t>(thread)];
         const std::ptrdiff_t set = item / blocks, begin = (item % blocks) * block;
+        if (!within_reach(input.q + 3 * begin, std::min(block, input.n_q - begin))) {
+            within = false;
+            return;
+        }
         worker.values.resize(compiled.n_values());
         worker.careful.resize(static_cast<std::size_t>(block));
         compiled.evaluate(input.parameters + set * model.n_parameters(), worker.values.data());
@@ -178,6 +197,7 @@ void spinwave(const SpinwavePlan& plan, const Model& model, const SpinwaveInput&
         const std::lock_guard<std::mutex> lock(guard);
         worst[static_cast<std::size_t>(set)].note(found.lowest, found.at_q);
     });
+    if (!within) fail("every q must be finite and at most " + std::to_string(kFarthestQ) + " r.l.u.");
     for (std::ptrdiff_t set = 0; set < input.n_sets; ++set) {
         output.lowest[set] = worst[static_cast<std::size_t>(set)].lowest;
         output.at_q[set] = worst[static_cast<std::size_t>(set)].at_q;

@@ -3,42 +3,64 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <numeric>
 
 namespace insdl {
 namespace {
 
-// Gaussian integral from a to b around zero.
-double gaussian_integral(double a, double b, double sigma) {
-    const double root = std::numbers::sqrt2 * sigma;
-    return 0.5 * (std::erf(b / root) - std::erf(a / root));
+// Pixels are whole numbers of steps wide, so a weight only depends on how many steps a point lies from its pixel:
+// weights[m - first] for the point m steps from where the pixel's lower edge has the first point of the grid.
+struct Profile {
+    std::ptrdiff_t first;
+    std::vector<double> weights;
+};
+
+Profile make_profile(double offset, double step, std::ptrdiff_t steps, double sigma) {
+    const double pitch = step * static_cast<double>(steps), reach = kReach * sigma + step;
+    const auto first = static_cast<std::ptrdiff_t>(std::ceil((-reach - offset) / step));
+    const auto last = static_cast<std::ptrdiff_t>(std::floor((pitch + reach - offset) / step));
+    const auto distance = [&](std::ptrdiff_t m) { return offset + static_cast<double>(m) * step; };
+    Profile profile{first, {}};
+    if (sigma > 0.05 * step) {  // the Gaussian around the point, integrated from one edge of the pixel to the other
+        std::vector<double> below;
+        for (std::ptrdiff_t m = first - steps; m <= last; ++m)
+            below.push_back(0.5 * std::erf(-distance(m) / (std::numbers::sqrt2 * sigma)));
+        for (std::size_t m = static_cast<std::size_t>(steps); m < below.size(); ++m)
+            profile.weights.push_back((below[m - static_cast<std::size_t>(steps)] - below[m]) * step / pitch);
+    } else {  // the point stands for an interval of one step: its overlap with the pixel
+        for (std::ptrdiff_t m = first; m <= last; ++m) {
+            const double low = std::max(0.0, distance(m) - step / 2), high = std::min(pitch, distance(m) + step / 2);
+            profile.weights.push_back(std::max(0.0, high - low) / pitch);
+        }
+    }
+    return profile;
 }
 
 Stencil make_stencil(const ImageView& image, double sigma, double shift) {
-    Stencil stencil{sigma, shift, {}, {}, {}};
-    const auto n = image.n_grid;
-    const double step = (image.grid[n - 1] - image.grid[0]) / static_cast<double>(n - 1);
+    Stencil stencil{sigma, shift, {}, {}, {}, {}};
+    const std::ptrdiff_t n = image.n_grid, steps = image.steps_per_pixel;
+    const double step = grid_step(image);
+    const Profile profile = make_profile(image.grid[0] - image.pixel_edges[0] - shift, step, steps, sigma);
+    // A mirrored grid begins at zero, its own mirror image, or half a step from it.
+    const std::ptrdiff_t beside = image.grid[0] > 0.25 * step ? 1 : 0;
     stencil.weight.assign(static_cast<std::size_t>(image.n_pixel * n), 0.0);
     for (std::ptrdiff_t pixel = 0; pixel < image.n_pixel; ++pixel) {
-        const double low = image.pixel_edges[pixel] + shift, high = image.pixel_edges[pixel + 1] + shift;
-        const double reach = kReach * sigma + step;
-        const auto begin = std::max<std::ptrdiff_t>(0, std::lround(std::floor((low - reach - image.grid[0]) / step)));
-        const auto end = std::min<std::ptrdiff_t>(n, std::lround(std::ceil((high + reach - image.grid[0]) / step)) + 1);
-        std::ptrdiff_t first = n, last = -1;
-        for (std::ptrdiff_t g = begin; g < end; ++g) {
-            const double u = image.grid[g];
-            if (u < low - reach || u > high + reach) continue;
-            // The point stands for an interval of one step: without resolution, its overlap with the pixel.
-            const double overlap = std::max(0.0, std::min(high, u + step / 2) - std::max(low, u - step / 2)) / step;
-            const double w = sigma > 0.05 * step ? gaussian_integral(low - u, high - u, sigma) : overlap;
-            stencil.weight[static_cast<std::size_t>(pixel * n + g)] = w * step / (high - low);
-            if (w > 0.0) {
-                first = std::min(first, g);
-                last = std::max(last, g);
-            }
+        std::ptrdiff_t first = n - 1, last = -1, place = pixel * steps + profile.first;
+        for (const double weight : profile.weights) {
+            const std::ptrdiff_t g = place >= 0 || !image.mirrored ? place : -place - beside;
+            ++place;
+            if (g < 0 || g >= n || weight <= 0.0) continue;
+            stencil.weight[static_cast<std::size_t>(pixel * n + g)] += weight;
+            first = std::min(first, g);
+            last = std::max(last, g);
         }
-        stencil.first.push_back(static_cast<std::int32_t>(std::min(first, n - 1)));
+        stencil.first.push_back(static_cast<std::int32_t>(first));
         stencil.count.push_back(static_cast<std::int32_t>(std::max<std::ptrdiff_t>(0, last - first + 1)));
     }
+    stencil.order.resize(static_cast<std::size_t>(image.n_pixel));
+    std::iota(stencil.order.begin(), stencil.order.end(), 0);
+    std::ranges::stable_sort(stencil.order, {},
+                             [&](std::int32_t pixel) { return stencil.first[static_cast<std::size_t>(pixel)]; });
     return stencil;
 }
 

@@ -10,12 +10,16 @@
 
 namespace insdl {
 
+inline double grid_step(const ImageView& image) {
+    return (image.grid[image.n_grid - 1] - image.grid[0]) / static_cast<double>(image.n_grid - 1);
+}
+
 struct Stencil {
     double sigma, shift;  // what it was made for
-    std::vector<std::int32_t> first, count;
+    std::vector<std::int32_t> order, first, count;
     std::vector<double> weight;  // (n_pixel, n_grid)
 
-    StencilView view() const { return {first.data(), count.data(), weight.data()}; }
+    StencilView view() const { return {order.data(), first.data(), count.data(), weight.data()}; }
 };
 
 // The stencils of one image, kept for the next one where widths and shifts are the same.

@@ -247,6 +247,7 @@ void test_image() {
                                         minus.data(),
                                         4,
                                         grid.data(),
+                                        false,
                                         2,
                                         edges.data(),
                                         1,

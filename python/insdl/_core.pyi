@@ -66,6 +66,7 @@ class Image:
         plus: npt.NDArray[np.int32],
         minus: npt.NDArray[np.int32],
         grid: _Reals,
+        mirrored: bool,
         pixel_edges: _Reals,
         blocks: _Reals,
         block_bins: _Integers,
@@ -76,6 +77,8 @@ class Image:
     def simulate(
         self, parameters: _Reals, settings: _Reals, out: _Reals | npt.NDArray[np.float32], threads: int
     ) -> _Reals: ...
+
+FARTHEST_Q: float
 
 def instruction_sets() -> list[str]: ...
 def instruction_set() -> str: ...

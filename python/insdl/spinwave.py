@@ -20,7 +20,6 @@ from insdl.model import SpinModel
 
 _Reals = npt.NDArray[np.float64]
 _MOST_THREADS = 1024
-_FARTHEST_Q = 1e6  # r.l.u.
 _TORQUE_WARNING = 1e-4  # meV; rounding of input directions stays far below
 
 
@@ -66,20 +65,24 @@ def thread_count(threads: int | None) -> int:
 
 
 def checked_q(q_rlu: npt.ArrayLike) -> _Reals:
-    """``q_rlu`` as a contiguous (nq, 3) float64 array (itself, where it is one), or one clear sentence."""
+    """``q_rlu`` as a contiguous (nq, 3) float64 array (itself, where it is one), or one clear sentence.
+
+    Whether its numbers are finite and near enough is looked at by the kernel; see `check_reach`.
+    """
     ready = isinstance(q_rlu, np.ndarray) and q_rlu.dtype == np.float64 and q_rlu.flags.c_contiguous
     q = q_rlu if isinstance(q_rlu, np.ndarray) and ready else real_numbers(q_rlu, "q_rlu")
     if q.ndim != 2 or q.shape[1] != 3:
         raise ValueError(f"q_rlu must have shape (nq, 3), got {q.shape}")
-    with np.errstate(invalid="ignore", over="ignore"):
-        squared = np.vdot(q, q)
-    if not squared <= _FARTHEST_Q**2:  # one quick number; only where it is large is there something to look for
-        bad = np.flatnonzero(~(np.abs(q) <= _FARTHEST_Q).all(axis=1))
-        if bad.size:
-            row = q[bad[0]]
-            limit = f" and within {_FARTHEST_Q:g}, where phases keep their digits" if np.isfinite(row).all() else ""
-            raise ValueError(f"q_rlu must be finite{limit}; row {bad[0]} is {row.tolist()}")
     return q
+
+
+def check_reach(q_rlu: _Reals) -> None:
+    """Fails where a row of (nq, 3) is not finite, or so far away that phases lose their digits."""
+    bad = np.flatnonzero(~(np.abs(q_rlu) <= _core.FARTHEST_Q).all(axis=1))
+    if bad.size:
+        row = q_rlu[bad[0]]
+        limit = f" and within {_core.FARTHEST_Q:g}, where phases keep their digits" if np.isfinite(row).all() else ""
+        raise ValueError(f"q_rlu must be finite{limit}; row {bad[0]} is {row.tolist()}")
 
 
 def checked_sets(model: SpinModel, parameters: npt.ArrayLike) -> _Reals:
@@ -152,15 +155,14 @@ def spin_waves(
     if parameters is not None and values:
         raise TypeError(f"give parameters as an array or as keywords, not both; got both and {sorted(values)}")
     sets = model.values(values or {})[None] if parameters is None else checked_sets(model, parameters)
-    energy, intensity, amplitude, lowest, at_q = model.core.solve(
-        q,
-        sets,
-        _factors(model, q, form_factor),
-        form == "full",
-        precision == "single",
-        output == "amplitude",
-        thread_count(threads),
-    )
+    factors, workers = _factors(model, q, form_factor), thread_count(threads)
+    try:
+        energy, intensity, amplitude, lowest, at_q = model.core.solve(
+            q, sets, factors, form == "full", precision == "single", output == "amplitude", workers
+        )
+    except ValueError:
+        check_reach(q)
+        raise
     if parameters is not None:
         return Modes(energy, intensity, np.isnan(lowest), amplitude)
     _check_one_set(model, sets[0], float(lowest[0]), q[at_q[0]].copy() if at_q[0] >= 0 else None)
@@ -202,6 +204,7 @@ class SpinWavePlan:
         if folding not in ("auto", "none"):
             raise ValueError(f"folding must be 'auto' or 'none', got {folding!r}")
         self.model, self.q_rlu = model, checked_q(q_rlu)
+        check_reach(self.q_rlu)
         self.n_solved = len(self.q_rlu)
         self._folding: _core.Folding | None = None
         if folding == "none" or not model.core.is_split or not len(self.q_rlu):
@@ -239,6 +242,7 @@ def _factors(model: SpinModel, q_rlu: _Reals, form_factor: str) -> _Reals | None
         return None
     if form_factor != "ion":
         raise ValueError(f"form_factor must be 'none' or 'ion', got {form_factor!r}")
+    check_reach(q_rlu)
     lengths = np.linalg.norm(q_rlu @ reciprocal(model.lattice), axis=1)
     columns = []
     for number, site in enumerate(model.sites):

@@ -21,8 +21,9 @@ struct ImageGeometry {
     const std::int32_t* minus;  // (n_shift, n_solve) place of -(solve_q + G), or -1
     std::ptrdiff_t n_grid;      // points along h and along k
     const double* grid;         // (n_grid) coordinate of the points, ascending, even
+    bool mirrored;  // the points with h, k >= 0 stand for those with -h, -k or both, too; minus is not looked at
     std::ptrdiff_t n_pixel;     // pixels along h and along k
-    const double* pixel_edges;  // (n_pixel + 1) ascending
+    const double* pixel_edges;  // (n_pixel + 1) ascending, each pixel as many whole steps of the grid
     std::ptrdiff_t n_block;
     const ImageBlock* blocks;
     std::ptrdiff_t n_bins;

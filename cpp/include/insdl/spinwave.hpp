@@ -6,6 +6,8 @@
 
 namespace insdl {
 
+inline constexpr double kFarthestQ = 1e6;  // r.l.u.; phases of q beyond would lose their digits
+
 enum class Form { kAutomatic, kFull };
 enum class Precision { kDouble, kSingle };
 

@@ -70,7 +70,7 @@ void folded_of_form(const FoldedTask& task) {
     for (std::ptrdiff_t begin = task.begin; begin < task.end; begin += kWidth) {
         const std::ptrdiff_t left = task.end - begin, used = left < kWidth ? left : kWidth;
         gather_q<kWidth>(folded.solve_q + 3 * begin, left, q);
-        trigonometry(form.n_waves, form.waves, q, block.trig);
+        form_trigonometry(form, q, block.trig);
         assemble<0>(form, task.values, block.trig, block.v, block.t);
         solve_with_care(task, begin, used, block, x, p);
         // Sorted once for all points: columns of x and p with the energies.

@@ -10,9 +10,20 @@ inline constexpr int kMostRows = 12;  // three directions of x and of p, real an
 // q of a block, component by component; the last block repeats its last q.
 template <int kWidth>
 INSDL_INLINE void gather_q(const double* q, std::ptrdiff_t count, double* out) {
-    for (int lane = 0; lane < kWidth; ++lane) {
-        const double* from = q + 3 * (lane < count ? lane : count - 1);
-        for (int a = 0; a < 3; ++a) out[a * kWidth + lane] = from[a];
+    if (count < kWidth) {
+        for (int lane = 0; lane < kWidth; ++lane) {
+            const double* from = q + 3 * (lane < count ? lane : count - 1);
+            for (int a = 0; a < 3; ++a) out[a * kWidth + lane] = from[a];
+        }
+        return;
+    }
+    constexpr int kSide = kBytes / 8;
+    for (int lane = 0; lane < kWidth; lane += kSide) {
+        const double* from = q + 3 * lane;
+        const Double v0 = load_double(from), v1 = load_double(from + kSide), v2 = load_double(from + 2 * kSide);
+        const Double components[3] = {every_third<0>(v0, v1, v2, AllLanes{}), every_third<1>(v0, v1, v2, AllLanes{}),
+                                      every_third<2>(v0, v1, v2, AllLanes{})};
+        for (int a = 0; a < 3; ++a) __builtin_memcpy(out + a * kWidth + lane, components + a, sizeof(Double));
     }
 }
 
@@ -102,6 +113,27 @@ INSDL_INLINE R intensity_of(const FormView& form, const Polarisation<R>& polaris
     return max(polarisation.trace * total - polarisation.projection * (re * re + im * im), R(T(0)));
 }
 
+// factor * values[mode] (lanes of q) to memory, (q, mode).
+template <class R>
+INSDL_INLINE void put_modes(int modes, std::ptrdiff_t used, double factor, const R* values, double* to) {
+    using T = typename R::Scalar;
+    if constexpr (sizeof(T) == sizeof(double))
+        if (modes == 2 && used == R::kWidth) {
+            for (int u = 0; u < R::kWidth / R::kNative; ++u) {
+                const Double a = values[0].v[u] * factor, b = values[1].v[u] * factor;
+                const Double pairs[2] = {Interleave<Double>::low(a, b), Interleave<Double>::high(a, b)};
+                __builtin_memcpy(to + 2 * u * R::kNative, pairs, sizeof(pairs));
+            }
+            return;
+        }
+    for (int m = 0; m < modes; ++m) {
+        T numbers[R::kWidth];
+        values[m].store(numbers);
+        for (std::ptrdiff_t lane = 0; lane < used; ++lane)
+            to[lane * modes + m] = static_cast<double>(numbers[lane]) * factor;
+    }
+}
+
 template <int kN, class R, class M>
 void modes_of_form(const ModesTask& task) {
     using T = typename R::Scalar;
@@ -116,7 +148,7 @@ void modes_of_form(const ModesTask& task) {
     for (std::ptrdiff_t begin = 0; begin < task.count; begin += kWidth) {
         const std::ptrdiff_t left = task.count - begin, used = left < kWidth ? left : kWidth;
         gather_q<kWidth>(task.q + 3 * begin, left, q);
-        trigonometry(form.n_waves, form.waves, q, block.trig);
+        form_trigonometry(form, q, block.trig);
         if (form.n_site_waves > 1) trigonometry(form.n_site_waves, form.site_waves, q, block.phase);
         if (factors)
             for (int i = 0; i < form.n_sites; ++i) {
@@ -158,15 +190,8 @@ void modes_of_form(const ModesTask& task) {
         const Polarisation<R> polarisation = polarisation_at(form, cart);
         for (int m = 0; m < modes; ++m) intensity[m] = intensity_of<R, M>(form, polarisation, block.z + m * n_real);
         if (form.split && !task.amplitude) sort_descending(n, block.d, 1, intensity);
-        for (int m = 0; m < modes; ++m) {
-            T energies[kWidth], values[kWidth];
-            block.d[m].store(energies);
-            intensity[m].store(values);
-            for (int lane = 0; lane < used; ++lane) {
-                task.energy[(begin + lane) * modes + m] = static_cast<double>(energies[lane]) * unit;
-                if (task.intensity) task.intensity[(begin + lane) * modes + m] = static_cast<double>(values[lane]);
-            }
-        }
+        put_modes(modes, used, unit, block.d, task.energy + begin * modes);
+        if (task.intensity) put_modes(modes, used, 1.0, intensity, task.intensity + begin * modes);
     }
 }
 

@@ -118,30 +118,35 @@ inline void image_pixels(const PixelTask* given) {
     const std::ptrdiff_t vectors = vectors_of(task.n_bins), wide = pixels * vectors;
     Bins* const rows = static_cast<Bins*>(task.workspace);  // (h, pixel k, bin), kRows of h
     Bins* const sums = rows + kRows * wide;                 // (pixel h, pixel k, bin)
-    std::ptrdiff_t done = 0;                                // pixels along h whose sums have been started
-    // Pixels along h that a point reaches follow each other: [first, ...) moves forward with h.
+    const StencilView& along_h = task.along_h;
+    std::ptrdiff_t done = 0;  // pixels along h whose sums have been started
+    // In the stencil's order the pixels along h that a point reaches follow each other: [first, ...) moves forward with
+    // h. Some between them may end before: their weights are zero.
     std::ptrdiff_t first = 0;
     for (std::ptrdiff_t h = 0; h < n; h += kRows) {
-        while (first < pixels && task.along_h.first[first] + task.along_h.count[first] <= h) ++first;
+        const auto begin = [&](std::ptrdiff_t place) { return along_h.first[along_h.order[place]]; };
+        while (first < pixels && begin(first) + along_h.count[along_h.order[first]] <= h) ++first;
         if (first == pixels) break;
-        if (task.along_h.first[first] >= h + kRows) continue;
+        if (begin(first) >= h + kRows) continue;
         std::ptrdiff_t offset = 0;
         for (; offset + 2 <= vectors; offset += 2) gather_rows<2>(task, h, vectors, offset, rows);
         for (; offset < vectors; ++offset) gather_rows<1>(task, h, vectors, offset, rows);
-        for (std::ptrdiff_t i = first; i < pixels && task.along_h.first[i] < h + kRows; ++i) {
+        for (std::ptrdiff_t place = first; place < pixels && begin(place) < h + kRows; ++place) {
+            const std::ptrdiff_t i = along_h.order[place];
             Bins weight[kRows];
-            for (int r = 0; r < kRows; ++r) weight[r] = Bins(h + r < n ? task.along_h.weight[i * n + h + r] : 0.0);
+            for (int r = 0; r < kRows; ++r) weight[r] = Bins(h + r < n ? along_h.weight[i * n + h + r] : 0.0);
             Bins* to = sums + i * wide;
-            const bool fresh = i >= done;
+            const bool fresh = place >= done;
             for (std::ptrdiff_t k = 0; k < wide; ++k) {
                 Bins sum = fresh ? Bins(0.0) : to[k];
                 for (int r = 0; r < kRows; ++r) sum += weight[r] * rows[r * wide + k];
                 to[k] = sum;
             }
-            if (fresh) done = i + 1;
+            if (fresh) done = place + 1;
         }
     }
-    for (std::ptrdiff_t k = done * wide; k < pixels * wide; ++k) sums[k] = Bins(0.0);
+    for (; done < pixels; ++done)
+        for (std::ptrdiff_t k = 0; k < wide; ++k) sums[along_h.order[done] * wide + k] = Bins(0.0);
     if (task.single)
         put_image(task, static_cast<float*>(task.out), sums);
     else

@@ -100,12 +100,15 @@ INSDL_INLINE R form_factor_at(const ImageView& image, const R& squared) {
     return low + R::load(rests) * (R::load(highs) - low);
 }
 
-// Intensities of the modes at +(q + G) and -(q + G) into the two points' bins.
-template <class R, class M>
+// Intensities of the modes at +(q + G), kSides = 2: and at -(q + G), into the points' bins.
+template <int kSides, class R, class M>
 INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R* in_plane, Points<R, M>& work) {
     const int n = form.n, n_rows = image.rows.n_rows;
     const R zero(0.0), one(1.0);
-    for (std::ptrdiff_t k = 0; k < image.n_bins; ++k) work.plus[k] = work.minus[k] = zero;
+    for (std::ptrdiff_t k = 0; k < image.n_bins; ++k) {
+        work.plus[k] = zero;
+        if constexpr (kSides == 2) work.minus[k] = zero;
+    }
     const R flat2 = in_plane[0] * in_plane[0] + in_plane[1] * in_plane[1] + in_plane[2] * in_plane[2];
     R flat[kMostShiftRows];
     double upright[kMostShiftRows];
@@ -131,12 +134,14 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
                 qz = ki - sqrt(max(along2, zero));
             }
             const R squared = flat2 + qz * qz;
-            R total[2] = {zero, zero}, along_re[2] = {zero, zero}, along_im[2] = {zero, zero};
-            R vr[2][kMostShiftRows], vi[2][kMostShiftRows];
+            R total[kSides], along_re[kSides], along_im[kSides], vr[kSides][kMostShiftRows], vi[kSides][kMostShiftRows];
+            for (int side = 0; side < kSides; ++side) total[side] = along_re[side] = along_im[side] = zero;
             for (int r = 0; r < n_rows; ++r) {
                 const R* row = work.rows + 2 * r * n + m;
-                vr[0][r] = vr[1][r] = row[0];
-                vi[0][r] = vi[1][r] = row[n];
+                for (int side = 0; side < kSides; ++side) {
+                    vr[side][r] = row[0];
+                    vi[side][r] = row[n];
+                }
             }
             for (int layer = 1; layer < image.rows.n_groups; ++layer) {
                 R s, c;
@@ -146,11 +151,13 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
                     const R x = row[0], y = row[n], xc = x * c, yc = y * c, xs = x * s, ys = y * s;
                     vr[0][r] += xc + ys;  // exp(-i theta) at +q
                     vi[0][r] += yc - xs;
-                    vr[1][r] += xc - ys;  // exp(+i theta) at -q, the whole conjugated
-                    vi[1][r] += yc + xs;
+                    if constexpr (kSides == 2) {
+                        vr[1][r] += xc - ys;  // exp(+i theta) at -q, the whole conjugated
+                        vi[1][r] += yc + xs;
+                    }
                 }
             }
-            for (int side = 0; side < 2; ++side)
+            for (int side = 0; side < kSides; ++side)
                 for (int r = 0; r < n_rows; ++r) {
                     const double* d = image.rows.directions + 3 * r;
                     const double parity = side ? image.rows.parity[r] : 1.0;
@@ -169,15 +176,15 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
             const auto away = squared > R(1e-16);
             const R inverse = one / select(away, squared, one);
             const R factor = select(reached, form_factor_at(image, squared), zero);
-            R value[2];
-            for (int side = 0; side < 2; ++side) {
+            R value[kSides];
+            for (int side = 0; side < kSides; ++side) {
                 const R along = (along_re[side] * along_re[side] + along_im[side] * along_im[side]) * inverse;
                 value[side] = factor * select(away, total[side] - along, R(2.0 / 3.0) * total[side]);
             }
             const R* weights = work.weights + m * image.n_bins;
             for (std::int32_t k = first; k < last; ++k) {
                 work.plus[k] += value[0] * weights[k];
-                work.minus[k] += value[1] * weights[k];
+                if constexpr (kSides == 2) work.minus[k] += value[1] * weights[k];
             }
         }
     }
@@ -227,7 +234,7 @@ void points_of_form(const ImageTask& task) {
             q[kWidth + lane] = from[1];
             q[2 * kWidth + lane] = 0.0;
         }
-        trigonometry(form.n_waves, form.waves, q, block.trig);
+        form_trigonometry(form, q, block.trig);
         assemble<0>(form, task.values, block.trig, block.v, block.t);
         solve_with_care(task, begin, used, block, work.x, work.p);
         bin_weights(image, *task.settings, n, block.d, work);
@@ -241,9 +248,13 @@ void points_of_form(const ImageTask& task) {
             const R h = R::load(q) + R(image.shift[2 * g]), k = R::load(q + kWidth) + R(image.shift[2 * g + 1]);
             R in_plane[3];
             for (int a = 0; a < 3; ++a) in_plane[a] = h * R(image.in_plane[0][a]) + k * R(image.in_plane[1][a]);
-            spectra(form, image, in_plane, work);
+            if (image.mirrored) {
+                spectra<1>(form, image, in_plane, work);
+            } else {
+                spectra<2>(form, image, in_plane, work);
+                put_points(image.n_bins, work.minus, minus, used, task.points, work.nowhere);
+            }
             put_points(image.n_bins, work.plus, plus, used, task.points, work.nowhere);
-            put_points(image.n_bins, work.minus, minus, used, task.points, work.nowhere);
         }
     }
 }

@@ -59,34 +59,54 @@ struct Block {
     R* u_as_real() { return reinterpret_cast<R*>(u); }
 };
 
-// cos and sin of 2 pi q.wave for every wave and lane, worked out in double precision. q: lanes' components, (3, width).
+// cos and sin of 2 pi q.wave for every lane, worked out in double precision. q: lanes' components, (3, width).
 template <class R>
-INSDL_INLINE void trigonometry(int n_waves, const double* waves, const double* q, R* trig) {
+INSDL_INLINE void cosine_and_sine(const double* wave, const double* q, R* pair) {
     using T = typename R::Scalar;
     using D = Lanes<double, R::kWidth* static_cast<int>(sizeof(double)) / kBytes>;  // as many lanes as R has
-    const D qx = D::load(q), qy = D::load(q + R::kWidth), qz = D::load(q + 2 * R::kWidth);
-    for (int k = 0; k < n_waves; ++k) {
-        const double* wave = waves + 3 * k;
-        if (wave[0] == 0.0 && wave[1] == 0.0 && wave[2] == 0.0) {
-            trig[2 * k] = R(T(1));
-            trig[2 * k + 1] = R(T(0));
+    if (wave[0] == 0.0 && wave[1] == 0.0 && wave[2] == 0.0) {
+        pair[0] = R(T(1));
+        pair[1] = R(T(0));
+        return;
+    }
+    D s, c;
+    sin_cos_turns(
+        D(wave[0]) * D::load(q) + D(wave[1]) * D::load(q + R::kWidth) + D(wave[2]) * D::load(q + 2 * R::kWidth), s, c);
+    if constexpr (sizeof(T) == sizeof(double)) {
+        pair[0] = c;
+        pair[1] = s;
+    } else {
+        double wide[R::kWidth];
+        T narrow[R::kWidth];
+        c.store(wide);
+        for (int lane = 0; lane < R::kWidth; ++lane) narrow[lane] = static_cast<T>(wide[lane]);
+        pair[0] = R::load(narrow);
+        s.store(wide);
+        for (int lane = 0; lane < R::kWidth; ++lane) narrow[lane] = static_cast<T>(wide[lane]);
+        pair[1] = R::load(narrow);
+    }
+}
+
+template <class R>
+INSDL_INLINE void trigonometry(int n_waves, const double* waves, const double* q, R* trig) {
+    for (int k = 0; k < n_waves; ++k) cosine_and_sine(waves + 3 * k, q, trig + 2 * k);
+}
+
+// The same for the waves of a form, by sums of angles where a wave is the sum or the difference of two others.
+template <class R>
+INSDL_INLINE void form_trigonometry(const FormView& form, const double* q, R* trig) {
+    using T = typename R::Scalar;
+    for (int k = 0; k < form.n_waves; ++k) {
+        const WaveStep& step = form.wave_steps[k];
+        R* const pair = trig + 2 * step.wave;
+        if (step.a < 0) {
+            cosine_and_sine(form.waves + 3 * step.wave, q, pair);
             continue;
         }
-        D s, c;
-        sin_cos_turns(D(wave[0]) * qx + D(wave[1]) * qy + D(wave[2]) * qz, s, c);
-        if constexpr (sizeof(T) == sizeof(double)) {
-            trig[2 * k] = c;
-            trig[2 * k + 1] = s;
-        } else {
-            double wide[R::kWidth];
-            T narrow[R::kWidth];
-            c.store(wide);
-            for (int lane = 0; lane < R::kWidth; ++lane) narrow[lane] = static_cast<T>(wide[lane]);
-            trig[2 * k] = R::load(narrow);
-            s.store(wide);
-            for (int lane = 0; lane < R::kWidth; ++lane) narrow[lane] = static_cast<T>(wide[lane]);
-            trig[2 * k + 1] = R::load(narrow);
-        }
+        const R sign(static_cast<T>(step.sign)), c = trig[2 * step.b], s = sign * trig[2 * step.b + 1];
+        const R cosine = trig[2 * step.a], sine = trig[2 * step.a + 1];
+        pair[0] = cosine * c - sine * s;
+        pair[1] = sine * c + cosine * s;
     }
 }
 

@@ -238,6 +238,31 @@ struct Interleave<Double> {
 #endif
 };
 
+template <int... kPlaces>
+struct Places {};
+
+// Component kOf of three-component vectors that lie one after another in v0, v1, v2: every third number.
+template <int kOf, int... kLane>
+INSDL_INLINE Double every_third(Double v0, Double v1, Double v2, Places<kLane...>) {
+    constexpr int kSide = kBytes / 8, kTwo = 2 * kSide;
+    const Double most = __builtin_shufflevector(v0, v1, (3 * kLane + kOf < kTwo ? 3 * kLane + kOf : 0)...);
+    return __builtin_shufflevector(most, v2, (3 * kLane + kOf < kTwo ? kLane : kSide + 3 * kLane + kOf - kTwo)...);
+}
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+using AllLanes = Places<0, 1, 2, 3, 4, 5, 6, 7>;
+#elif defined(__AVX2__)
+using AllLanes = Places<0, 1, 2, 3>;
+#else
+using AllLanes = Places<0, 1>;
+#endif
+
+INSDL_INLINE Double load_double(const double* p) {
+    Double a;
+    __builtin_memcpy(&a, p, sizeof(a));
+    return a;
+}
+
 // Transposes a square of native vectors by perfect shuffles: lane j of vector i becomes lane i of vector j.
 INSDL_INLINE void transpose(Double* square) {
     constexpr int kSide = kBytes / 8;

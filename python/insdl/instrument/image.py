@@ -14,6 +14,7 @@ from insdl.crystal import reciprocal
 from insdl.folding import fold
 from insdl.form_factor import form_factor
 from insdl.instrument.frame import ImageFrame
+from insdl.mirrors import has_mirrors
 from insdl.model import SpinModel
 from insdl.spinwave import checked_sets, thread_count
 from insdl.units import NEUTRON_E_PER_K2
@@ -63,7 +64,7 @@ class ImageSimulator:
     <F> is the mean of the ions' <j0>. Energy bins are error-function integrals; pixels are integrals of the momentum
     resolution over subpixel points. A mode at exactly zero energy whose weight diverges (an antiferromagnet's Goldstone
     point) is left out. H(q) is solved once for all points equal modulo a reciprocal vector of the magnetic
-    cell or a sign.
+    cell or a sign; where S(Q, E) has both mirrors (`insdl.mirrors`), points with Qh, Qk >= 0 stand for all four quarters.
     """
 
     def __init__(self, model: SpinModel, frame: ImageFrame, *, margin: float = 0.1) -> None:
@@ -87,8 +88,14 @@ class ImageSimulator:
         extra = int(np.ceil(margin / step))
         count = len(pixels) * frame.subpixels + 2 * extra
         grid = edges[0] + (np.arange(count) - extra + 0.5) * step
+        self.mirrored = bool(abs(grid[0] + grid[-1]) < 1e-9 * step) and has_mirrors(model)
+        if self.mirrored:
+            grid = np.ascontiguousarray(grid[grid > -0.25 * step])
         h, k = np.meshgrid(grid, grid, indexing="ij")
         folded = fold(np.stack([h.ravel(), k.ravel()], axis=1), model.q_to_magnetic[:2, :2])
+        plus, minus = folded.plus, folded.minus
+        if self.mirrored:  # what is seen at -(q + G) is seen at q + G, which is not among the points
+            plus = np.where(plus < 0, minus, plus)
         self._solve_q_rlu = np.column_stack([folded.solve_q, np.zeros(len(folded.solve_q))])
         blocks = [
             [
@@ -105,9 +112,10 @@ class ImageSimulator:
             model=model.core,
             solve_q=folded.solve_q,
             shift=folded.shift,
-            plus=folded.plus,
-            minus=folded.minus,
+            plus=plus,
+            minus=minus,
             grid=grid,
+            mirrored=self.mirrored,
             pixel_edges=edges,
             blocks=np.array(blocks, dtype=np.float64),
             block_bins=np.stack([np.cumsum([0, *counts[:-1]]), counts], axis=1).astype(np.int64),
