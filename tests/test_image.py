@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,19 @@ def spectrum(
             assert found[m] == pytest.approx(energy, abs=1e-9)
             s0, s1, s2 = np.asarray(block.sigma_energy)
             table = settings.width_factor * (s0 + s1 * energy + s2 * energy**2)
-            sigma = math.hypot(table, settings.broadening * energy)
+            sigma = math.hypot(table, settings.broadening * energy, settings.intrinsic_sigma)
+            cross_section = 1.0
+            if frame.kf_ki == "included":
+                cross_section *= math.sqrt(max(0.0, 1 - energy / block.incident_energy))
+            if settings.temperature > 0:
+                thermal = max(energy, 0.1 * sigma) / (8.617333262e-2 * settings.temperature)
+                cross_section /= 1 - math.exp(-thermal)
             for b, (low, high) in enumerate(np.asarray(block.bins)):
                 if low - reach * sigma < energy < high + reach * sigma:
                     weight = gaussian(low - energy, high - energy, sigma) / (high - low)
-                    result[n, first + b] += strengths[m] * factor * (model.n_chemical_cells or 1) * weight
+                    result[n, first + b] += (
+                        strengths[m] * factor * (model.n_chemical_cells or 1) * weight * cross_section
+                    )
     return result
 
 
@@ -153,12 +162,19 @@ def small_frame(pixels: npt.ArrayLike, *, sigma_q: float = 0.0, subpixels: int =
     return ImageFrame([first, second], pixels, subpixels)
 
 
+def uncorrected_frame(pixels: npt.ArrayLike, *, sigma_q: float = 0.0, subpixels: int = 2) -> ImageFrame:
+    """The same with the factor kf / ki left in."""
+    return replace(layer_frame(pixels, sigma_q=sigma_q, subpixels=subpixels), kf_ki="included")
+
+
 def layer_frame(pixels: npt.ArrayLike, *, sigma_q: float = 0.0, subpixels: int = 2) -> ImageFrame:
     """For `square`: a kinematic block whose incident energy cuts the band, and one of fixed L."""
     first = EnergyBlock(bins([0.2, 1.5, 3.0, 6.0, 9.0]), 9.5, (0.2, 0.01, 0.001), sigma_q)
     second = EnergyBlock(bins([0.5, 4.0, 8.0, 16.0]), 40.0, (0.5, 0.0, 0.0), sigma_q, fixed_l=0.6)
     return ImageFrame([first, second], pixels, subpixels)
 
+
+WARM = ImageSettings(1.1, 0.02, 0.0, 0.3, 0.0, 0.0, intrinsic_sigma=0.4, temperature=90.0)
 
 CASES: dict[str, tuple[SpinModel, dict[str, float], Callable[..., ImageFrame], Reals, float, ImageSettings]] = {
     "goodenough": (
@@ -169,6 +185,8 @@ CASES: dict[str, tuple[SpinModel, dict[str, float], Callable[..., ImageFrame], R
         0.0,
         ImageSettings(1.3, 0.05, 0.0, 0.4),
     ),
+    "layers, kf/ki and Bose": (square(), SQUARE, uncorrected_frame, np.linspace(-0.3, 0.5, 4), 0.03, WARM),
+    "goodenough, warm": (goodenough(), GOODENOUGH, small_frame, np.array([0.1, 0.28]), 0.03, WARM),
     "goodenough, table": (goodenough(), GOODENOUGH, small_frame, np.array([0.1, 0.28]), 0.03, ImageSettings()),
     "goodenough, shifted": (
         goodenough(),

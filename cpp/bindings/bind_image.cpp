@@ -23,7 +23,7 @@ std::unique_ptr<CompiledImage> make_image(const py::object& model, const Reals& 
                                           const Places& plus, const Places& minus, const Reals& grid, bool mirrored,
                                           const Reals& pixel_edges, const Reals& blocks,
                                           const Array<std::int64_t>& block_bins, const Reals& bins,
-                                          const Reals& form_factor, double form_factor_step) {
+                                          const Reals& form_factor, double form_factor_step, bool kf_over_ki) {
     expect_shape(solve_q, "solve_q", {-1, 2});
     expect_shape(shift, "shift", {-1, 2});
     expect_shape(grid, "grid", {-1});
@@ -60,18 +60,18 @@ std::unique_ptr<CompiledImage> make_image(const py::object& model, const Reals& 
         solve_q.shape(0),   solve_q.data(),   shift.shape(0),       shift.data(),  plus.data(),
         minus.data(),       grid.size(),      grid.data(),          mirrored,      pixel_edges.size() - 1,
         pixel_edges.data(), blocks.shape(0),  image->blocks.data(), bins.shape(0), bins.data(),
-        form_factor.size(), form_factor_step, form_factor.data()};
+        form_factor.size(), form_factor_step, form_factor.data(),   kf_over_ki};
     image->plan = std::make_unique<ImagePlan>(image->model->model, image->model->plan, image->geometry);
     return image;
 }
 
-// image: float64 or float32 (n_sets, n_bins, n_pixel, n_pixel), written to; settings: (n_sets, 6).
+// image: float64 or float32 (n_sets, n_bins, n_pixel, n_pixel), written to; settings: (n_sets, 8).
 Reals simulate(const CompiledImage& image, const Reals& parameters, const Reals& settings, py::array& out,
                int threads) {
     const Model& model = image.model->model;
     expect_shape(parameters, "parameters", {-1, model.n_parameters()});
     const py::ssize_t sets = parameters.shape(0), pixels = image.geometry.n_pixel;
-    expect_shape(settings, "settings", {sets, 6});
+    expect_shape(settings, "settings", {sets, 8});
     const bool single = py::isinstance<Array<float>>(out);
     if (single)
         expect_shape(out.cast<Array<float>>(), "out", {sets, py::ssize_t{image.geometry.n_bins}, pixels, pixels});
@@ -81,8 +81,8 @@ Reals simulate(const CompiledImage& image, const Reals& parameters, const Reals&
         fail("out must be a C-contiguous array of float64 or float32");
     std::vector<ImageSettings> list;
     for (py::ssize_t s = 0; s < sets; ++s) {
-        const double* v = settings.data() + 6 * s;
-        list.push_back({v[0], v[1], v[2], v[3], v[4], v[5]});
+        const double* v = settings.data() + 8 * s;
+        list.push_back({v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]});
     }
     Reals lowest({sets});
     const ImageOutput output{out.mutable_data(), single ? Precision::kSingle : Precision::kDouble,
@@ -102,7 +102,7 @@ void bind_image(py::module_& module) {
         .def(py::init(&make_image), "model"_a, "solve_q"_a.noconvert(), "shift"_a.noconvert(), "plus"_a.noconvert(),
              "minus"_a.noconvert(), "grid"_a.noconvert(), "mirrored"_a, "pixel_edges"_a.noconvert(),
              "blocks"_a.noconvert(), "block_bins"_a.noconvert(), "bins"_a.noconvert(), "form_factor"_a.noconvert(),
-             "form_factor_step"_a)
+             "form_factor_step"_a, "kf_over_ki"_a)
         .def("simulate", &simulate, "parameters"_a.noconvert(), "settings"_a.noconvert(), "out"_a.noconvert(),
              "threads"_a, "Fills images; instabilities for every parameter set.");
 }

@@ -98,6 +98,7 @@ ImagePlan::ImagePlan(const Model& model, const SpinwavePlan& plan, const ImageGe
     view.n_form_factor = geometry.n_form_factor;
     view.form_factor_scale = 1.0 / geometry.form_factor_step;
     view.form_factor = geometry.form_factor;
+    view.kf_over_ki = geometry.kf_over_ki;
     view.rows = compiled_->rows.view();
     view.layer_turns = compiled_->layer_turns.data();
 }

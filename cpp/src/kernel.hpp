@@ -111,6 +111,7 @@ struct ImageView {
     std::ptrdiff_t n_form_factor;
     double form_factor_scale;  // entries per 1/angstrom^2
     const double* form_factor;
+    bool kf_over_ki;
 };
 
 // Fills the points of distinct q [begin, end) of an image, one parameter set. begin is a multiple of the width.

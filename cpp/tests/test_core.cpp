@@ -239,31 +239,17 @@ void test_image() {
         }
     const std::vector<double> shift{0.0, 0.0};
     const insdl::ImageBlock block{50.0, 0.0, {0.05, 0.0, 0.0}, 0.0, 0, 2};
-    const insdl::ImageGeometry geometry{16,
-                                        solve_q.data(),
-                                        1,
-                                        shift.data(),
-                                        plus.data(),
-                                        minus.data(),
-                                        4,
-                                        grid.data(),
-                                        false,
-                                        2,
-                                        edges.data(),
-                                        1,
-                                        &block,
-                                        2,
-                                        bins.data(),
-                                        3,
-                                        0.01,
-                                        form_factor.data()};
+    const insdl::ImageGeometry geometry{
+        16,   solve_q.data(), 1, shift.data(), plus.data(), minus.data(), 4, grid.data(), false,
+        2,    edges.data(),   1, &block,       2,           bins.data(),  3, 0.01,        form_factor.data(),
+        false};
     auto description = chain(1.0);
     description.reciprocal = insdl::Matrix3::Identity() * 1e-3;
     const insdl::Model model(description);
     const insdl::SpinwavePlan plan(model);
     const insdl::ImagePlan images(model, plan, geometry);
     const std::vector<double> parameters{-1.0, 1.0};
-    const std::vector<insdl::ImageSettings> settings(2, insdl::ImageSettings{1.0, 0.0, 0.0, 0.25, 0.0, 0.0});
+    const std::vector<insdl::ImageSettings> settings(2, insdl::ImageSettings{1.0, 0.0, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0});
     for (const int threads : kThreads) {
         std::vector<double> image(16, nan), lowest(2);
         images.simulate(model, 2, parameters.data(), settings.data(), threads,

@@ -73,6 +73,7 @@ class Image:
         bins: _Reals,
         form_factor: _Reals,
         form_factor_step: float,
+        kf_over_ki: bool,
     ) -> None: ...
     def simulate(
         self, parameters: _Reals, settings: _Reals, out: _Reals | npt.NDArray[np.float32], threads: int

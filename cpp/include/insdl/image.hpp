@@ -31,6 +31,7 @@ struct ImageGeometry {
     std::ptrdiff_t n_form_factor;  // squared form factor on a grid of Q^2, for linear interpolation
     double form_factor_step;       // 1/angstrom^2
     const double* form_factor;
+    bool kf_over_ki;  // whether intensities carry the factor kf / ki
 };
 
 struct ImageOutput {

@@ -23,6 +23,8 @@ struct ImageSettings {
     double extra_sigma_q;     // added in quadrature, r.l.u.
     double twin_fraction;     // share of the domain with h and k exchanged
     double shift_h, shift_k;  // offset of the measured frame, r.l.u.
+    double intrinsic_sigma;   // of every mode, added in quadrature, meV
+    double temperature;       // of the Bose factor 1 / (1 - exp(-E / kB T)), K; 0 for none
 };
 
 }  // namespace insdl

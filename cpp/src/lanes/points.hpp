@@ -8,7 +8,8 @@
 
 namespace insdl::INSDL_ISA {
 
-inline constexpr double kNeutronMass = 2.0721;  // E / k^2 of a neutron, meV angstrom^2
+inline constexpr double kNeutronMass = 2.0721;       // E / k^2 of a neutron, meV angstrom^2
+inline constexpr double kBoltzmann = 0.08617333262;  // meV / K
 
 // Everything that one block of q needs, cut from the workspace.
 template <class R, class M>
@@ -42,6 +43,17 @@ struct Points {
     }
 };
 
+// 1 / (1 - exp(-E / kB T)), neutron energy loss. A mode much closer to zero than the resolution, whose factor would
+// diverge while its grid point stands for a finite piece of Q, has the factor of a tenth of the width.
+template <class R>
+INSDL_INLINE R bose_factor(const R& energy, const R& sigma, double temperature) {
+    double e[R::kWidth];
+    max(energy, R(0.1) * sigma).store(e);
+    for (int lane = 0; lane < R::kWidth; ++lane)
+        e[lane] = -1.0 / __builtin_expm1(-e[lane] / (kBoltzmann * temperature));
+    return R::load(e);
+}
+
 // Weight per meV of every mode in every bin: the Gaussian of the block's resolution at the mode's energy, integrated.
 template <class R, class M>
 INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& settings, int n, const R* energy,
@@ -53,13 +65,17 @@ INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& setti
             const R table = R(settings.width_factor) *
                             (R(block.sigma_energy[0]) + e * (R(block.sigma_energy[1]) + e * R(block.sigma_energy[2])));
             const R growing = R(settings.broadening) * e;
-            const R sigma = max(sqrt(table * table + growing * growing), R(1e-6));
+            const R own(settings.intrinsic_sigma);
+            const R sigma = max(sqrt(table * table + growing * growing + own * own), R(1e-6));
             const R reach = R(kReach) * sigma, inverse = R(0.70710678118654752440) / sigma;
             auto seen = e == e;
             if (!__builtin_isnan(block.fixed_l)) {
             } else {
                 seen = e < R(block.incident_energy);
             }
+            R factor(0.5);
+            if (image.kf_over_ki) factor = factor * sqrt(max(R(1.0) - e * R(1.0 / block.incident_energy), R(0.0)));
+            if (settings.temperature > 0.0) factor = factor * bose_factor(e, sigma, settings.temperature);
             std::int32_t first = -1, last = -1;
             double edge = 0.0;
             R below(0.0);
@@ -72,7 +88,8 @@ INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& setti
                 }
                 if (first < 0 || edge != low || last != k) below = error_function((R(low) - e) * inverse);
                 const R above = error_function((R(high) - e) * inverse);
-                work.weights[m * image.n_bins + k] = select(reached, (above - below) * R(0.5 / (high - low)), R(0.0));
+                work.weights[m * image.n_bins + k] =
+                    select(reached, (above - below) * factor * R(1.0 / (high - low)), R(0.0));
                 if (first < 0) first = k;
                 last = k + 1;
                 edge = high;

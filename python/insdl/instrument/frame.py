@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -63,11 +64,13 @@ class ImageFrame:
     blocks : EnergyBlock, ... One an incident energy.
     pixels : (n,) float64, r.l.u. Pixel centres along Qh and along Qk, ascending, equally spaced.
     subpixels : int. Points per pixel and axis at which S(Q, E) is taken.
+    kf_ki : whether the factor kf / ki of the cross section was corrected for in the data, or is included in them.
     """
 
     blocks: Sequence[EnergyBlock]
     pixels: npt.ArrayLike
     subpixels: int = 4
+    kf_ki: Literal["corrected", "included"] = "corrected"
 
     def __post_init__(self) -> None:
         pixels = np.array(self.pixels, dtype=np.float64)
@@ -76,6 +79,8 @@ class ImageFrame:
             raise ValueError("pixels must be an ascending, equally spaced list of at least two centres")
         if isinstance(self.subpixels, bool) or not isinstance(self.subpixels, int) or self.subpixels < 1:
             raise ValueError(f"subpixels must be a whole number of at least 1, got {self.subpixels}")
+        if self.kf_ki not in ("corrected", "included"):
+            raise ValueError(f"kf_ki must be 'corrected' or 'included', got {self.kf_ki!r}")
         if not len(self.blocks):
             raise ValueError("a frame needs at least one block")
         object.__setattr__(self, "pixels", pixels)

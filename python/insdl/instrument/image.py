@@ -33,6 +33,9 @@ class ImageSettings:
     extra_sigma_q : float, r.l.u. Momentum width in quadrature with the frame's.
     twin_fraction : float, 0 to 1. Share of the domain with Qh and Qk exchanged.
     shift_h, shift_k : float, r.l.u. What has to be added to a pixel's coordinate to get the crystal's.
+    intrinsic_sigma : float, meV. Standard deviation that every mode has of its own, in quadrature.
+    temperature : float, K. Of the Bose factor 1 / (1 - exp(-E / kB T)) of neutron energy loss; 0 for none. Modes nearer to
+        zero than a tenth of their energy width have the factor of that energy.
     """
 
     width_factor: float = 1.0
@@ -41,11 +44,15 @@ class ImageSettings:
     twin_fraction: float = 0.0
     shift_h: float = 0.0
     shift_k: float = 0.0
+    intrinsic_sigma: float = 0.0
+    temperature: float = 0.0
 
     def __post_init__(self) -> None:
         values = np.array(_row(self), dtype=np.float64)
-        if not np.isfinite(values).all() or (values[:4] < 0).any() or self.twin_fraction > 1:
-            raise ValueError(f"image settings must be finite, widths not negative, twin_fraction in [0, 1]: {self}")
+        if not np.isfinite(values).all() or (values[[0, 1, 2, 3, 6, 7]] < 0).any() or self.twin_fraction > 1:
+            raise ValueError(
+                f"image settings must be finite, widths and temperature not negative, twin_fraction in [0, 1]: {self}"
+            )
 
 
 class ImageSimulator:
@@ -122,6 +129,7 @@ class ImageSimulator:
             bins=np.ascontiguousarray(frame.bins),
             form_factor=table,
             form_factor_step=table_step,
+            kf_over_ki=frame.kf_ki == "included",
         )
 
     def _form_factor_table(self, largest: float) -> tuple[_Reals, float]:
@@ -168,7 +176,7 @@ class ImageSimulator:
         if isinstance(settings, ImageSettings):
             rows = np.tile(_row(settings), (len(sets), 1))
         elif len(settings) == len(sets):
-            rows = np.array([_row(s) for s in settings], dtype=np.float64).reshape(-1, 6)
+            rows = np.array([_row(s) for s in settings], dtype=np.float64).reshape(-1, 8)
         else:
             raise ValueError(f"one ImageSettings is needed for each of the {len(sets)} sets, got {len(settings)}")
         self._check_reach(rows)
@@ -198,15 +206,15 @@ class ImageSimulator:
         return image
 
     def _check_reach(self, rows: _Reals) -> None:
-        """Fails where widths and shifts, (n_sets, 6) in the order of ImageSettings, reach beyond the sampled margin."""
+        """Fails where widths and shifts, (n_sets, 8) in the order of ImageSettings, reach beyond the sampled margin."""
         if not len(rows):
             return
         sigma = np.hypot(max(block.sigma_q for block in self.frame.blocks), rows[:, 2].max())
-        if 3.0 * sigma + np.abs(rows[:, 4:]).max() <= self.margin:
+        if 3.0 * sigma + np.abs(rows[:, 4:6]).max() <= self.margin:
             return
         for row in rows:
             sigma = max(np.hypot(block.sigma_q, row[2]) for block in self.frame.blocks)
-            reach = 3.0 * sigma + np.abs(row[4:]).max()
+            reach = 3.0 * sigma + np.abs(row[4:6]).max()
             if reach > self.margin + 1e-9 and reach > 0:
                 raise ValueError(
                     f"three momentum widths and the shift reach {reach:.3g} r.l.u. beyond the pixels, but S(Q, E) is "
@@ -216,4 +224,7 @@ class ImageSimulator:
 
 def _row(settings: ImageSettings) -> tuple[float, ...]:
     s = settings
-    return s.width_factor, s.broadening, s.extra_sigma_q, s.twin_fraction, s.shift_h, s.shift_k
+    return (
+        s.width_factor, s.broadening, s.extra_sigma_q, s.twin_fraction, s.shift_h, s.shift_k, s.intrinsic_sigma,
+        s.temperature,
+    )  # fmt: skip
