@@ -3,6 +3,7 @@
 // eigenvectors give the rows of each G.
 
 #include "modes.hpp"
+#include "perpendicular.hpp"
 #include "vectors.hpp"
 
 namespace insdl::INSDL_ISA {
@@ -22,32 +23,6 @@ INSDL_INLINE void sum_groups(const ShiftRows& shift, int n, const R* phase, R* r
                 sum[n + m] = group ? sum[n + m] + y : y;
             }
         }
-    }
-}
-
-// Perpendicular intensities of a mode at Q and at -Q.
-template <class R>
-INSDL_INLINE void both_intensities(const ShiftRows& shift, int n, const R* rows, int m, const R* along,
-                                   const R& projection, const R& trace, R* result) {
-    const R zero(0.0);
-    for (int side = 0; side < 2; ++side) {
-        R total = zero, re = zero, im = zero;
-        for (int r = 0; r < shift.n_rows; ++r) {
-            const R x = rows[2 * r * n + m], y = rows[(2 * r + 1) * n + m];
-            total += x * x + y * y;
-            const R weight = side ? along[r] * R(shift.parity[r]) : along[r];
-            re += weight * x;
-            im += weight * y;
-            const double* d = shift.directions + 3 * r;
-            for (int o = 0; o < r; ++o) {  // rows need not be orthogonal
-                const double* f = shift.directions + 3 * o;
-                const double overlap = d[0] * f[0] + d[1] * f[1] + d[2] * f[2];
-                if (__builtin_fabs(overlap) < 1e-14) continue;
-                const R twice(2.0 * overlap * (side ? shift.parity[r] * shift.parity[o] : 1.0));
-                total += twice * (x * rows[2 * o * n + m] + y * rows[(2 * o + 1) * n + m]);
-            }
-        }
-        result[side] = max(trace * total - projection * (re * re + im * im), zero);
     }
 }
 
@@ -94,13 +69,12 @@ void folded_of_form(const FoldedTask& task) {
             R cart[3];
             cartesian(form.reciprocal, point, cart);
             const R squared = cart[0] * cart[0] + cart[1] * cart[1] + cart[2] * cart[2];
-            const auto away = squared > R(1e-16);
-            const R trace = select(away, R(1.0), R(2.0 / 3.0));
-            const R projection = select(away, R(1.0), R(0.0)) / select(away, squared, R(1.0));
-            R along[kMostShiftRows];
+            const Projection<R> projection(squared);
+            R along[2][kMostShiftRows];
             for (int r = 0; r < shift.n_rows; ++r) {
                 const double* d = shift.directions + 3 * r;
-                along[r] = cart[0] * R(d[0]) + cart[1] * R(d[1]) + cart[2] * R(d[2]);
+                along[0][r] = cart[0] * R(d[0]) + cart[1] * R(d[1]) + cart[2] * R(d[2]);
+                along[1][r] = along[0][r] * R(shift.parity[r]);
             }
             rows_at_shift(form, shift, g, x, p, rows);
             if (shift.n_groups > 1) {
@@ -108,10 +82,13 @@ void folded_of_form(const FoldedTask& task) {
                 sum_groups(shift, n, phase, rows);
             }
             for (int m = 0; m < n; ++m) {
-                R both[2];
-                both_intensities(shift, n, rows, m, along, projection, trace, both);
-                both[0].store(values + m * kWidth);
-                both[1].store(values + (n + m) * kWidth);
+                R re[kMostShiftRows], im[kMostShiftRows];
+                for (int r = 0; r < shift.n_rows; ++r) {
+                    re[r] = rows[2 * r * n + m];
+                    im[r] = rows[(2 * r + 1) * n + m];
+                }
+                for (int side = 0; side < 2; ++side)
+                    perpendicular(shift, side, re, im, along[side], projection).store(values + (side * n + m) * kWidth);
             }
             for (int side = 0; side < 2; ++side)
                 for (std::ptrdiff_t lane = 0; lane < used; ++lane) {

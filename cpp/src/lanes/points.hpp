@@ -4,6 +4,7 @@
 // energy.
 
 #include "../kernel.hpp"
+#include "perpendicular.hpp"
 #include "vectors.hpp"
 
 namespace insdl::INSDL_ISA {
@@ -121,7 +122,7 @@ INSDL_INLINE R form_factor_at(const ImageView& image, const R& squared) {
 template <int kSides, class R, class M>
 INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R* in_plane, Points<R, M>& work) {
     const int n = form.n, n_rows = image.rows.n_rows;
-    const R zero(0.0), one(1.0);
+    const R zero(0.0);
     for (std::ptrdiff_t k = 0; k < image.n_bins; ++k) {
         work.plus[k] = zero;
         if constexpr (kSides == 2) work.minus[k] = zero;
@@ -151,8 +152,7 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
                 qz = ki - sqrt(max(along2, zero));
             }
             const R squared = flat2 + qz * qz;
-            R total[kSides], along_re[kSides], along_im[kSides], vr[kSides][kMostShiftRows], vi[kSides][kMostShiftRows];
-            for (int side = 0; side < kSides; ++side) total[side] = along_re[side] = along_im[side] = zero;
+            R vr[kSides][kMostShiftRows], vi[kSides][kMostShiftRows];
             for (int r = 0; r < n_rows; ++r) {
                 const R* row = work.rows + 2 * r * n + m;
                 for (int side = 0; side < kSides; ++side) {
@@ -174,29 +174,16 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
                     }
                 }
             }
-            for (int side = 0; side < kSides; ++side)
-                for (int r = 0; r < n_rows; ++r) {
-                    const double* d = image.rows.directions + 3 * r;
-                    const double parity = side ? image.rows.parity[r] : 1.0;
-                    const R along = (side ? R(upright[r]) * qz - flat[r] : R(upright[r]) * qz + flat[r]) * R(parity);
-                    along_re[side] += along * vr[side][r];
-                    along_im[side] += along * vi[side][r];
-                    total[side] += vr[side][r] * vr[side][r] + vi[side][r] * vi[side][r];
-                    for (int other = 0; other < r; ++other) {  // rows need not be orthogonal
-                        const double* o = image.rows.directions + 3 * other;
-                        const double overlap = d[0] * o[0] + d[1] * o[1] + d[2] * o[2];
-                        if (__builtin_fabs(overlap) < 1e-14) continue;
-                        const double twice = 2.0 * overlap * (side ? parity * image.rows.parity[other] : 1.0);
-                        total[side] += R(twice) * (vr[side][r] * vr[side][other] + vi[side][r] * vi[side][other]);
-                    }
-                }
-            const auto away = squared > R(1e-16);
-            const R inverse = one / select(away, squared, one);
+            const Projection<R> projection(squared);
             const R factor = select(reached, form_factor_at(image, squared), zero);
             R value[kSides];
             for (int side = 0; side < kSides; ++side) {
-                const R along = (along_re[side] * along_re[side] + along_im[side] * along_im[side]) * inverse;
-                value[side] = factor * select(away, total[side] - along, R(2.0 / 3.0) * total[side]);
+                R along[kMostShiftRows];
+                for (int r = 0; r < n_rows; ++r) {
+                    const R out_of_plane = R(upright[r]) * qz;
+                    along[r] = side ? (out_of_plane - flat[r]) * R(image.rows.parity[r]) : out_of_plane + flat[r];
+                }
+                value[side] = factor * perpendicular(image.rows, side, vr[side], vi[side], along, projection);
             }
             const R* weights = work.weights + m * image.n_bins;
             for (std::int32_t k = first; k < last; ++k) {
