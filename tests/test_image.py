@@ -22,7 +22,7 @@ from insdl.materials.pcsmo import LITERATURE
 
 Reals = npt.NDArray[np.float64]
 GOODENOUGH = dict(LITERATURE["goodenough"])
-REACH = 4.5  # standard deviations after which the kernel drops the tail of a Gaussian
+REACH = 5.0  # standard deviations after which the kernel drops the tail of a Gaussian
 UP = (0, 0, 1)
 
 
@@ -141,7 +141,7 @@ def slow_image(
                 for g, u in enumerate(points):
                     if sigma == 0.0:
                         table[i, g] = max(0.0, min(high, u + step / 2) - max(low, u - step / 2)) / pitch
-                    elif low - reach * sigma - step <= u <= high + reach * sigma + step:
+                    elif low - reach * sigma <= u <= high + reach * sigma:
                         table[i, g] = gaussian(low - u, high - u, sigma) * step / pitch
             return table
 

@@ -21,7 +21,7 @@ struct CompiledImage {
 
 std::unique_ptr<CompiledImage> make_image(const py::object& model, const Reals& solve_q, const Reals& shift,
                                           const Places& plus, const Places& minus, const Reals& grid, bool mirrored,
-                                          const Reals& pixel_edges, const Reals& blocks,
+                                          bool exchanged, const Reals& pixel_edges, const Reals& blocks,
                                           const Array<std::int64_t>& block_bins, const Reals& bins,
                                           const Reals& form_factor, double form_factor_step, bool kf_over_ki) {
     expect_shape(solve_q, "solve_q", {-1, 2});
@@ -56,11 +56,26 @@ std::unique_ptr<CompiledImage> make_image(const py::object& model, const Reals& 
         image->blocks.push_back(
             {v[0], v[1], {v[2], v[3], v[4]}, v[5], static_cast<std::int32_t>(first), static_cast<std::int32_t>(count)});
     }
-    image->geometry = {
-        solve_q.shape(0),   solve_q.data(),   shift.shape(0),       shift.data(),  plus.data(),
-        minus.data(),       grid.size(),      grid.data(),          mirrored,      pixel_edges.size() - 1,
-        pixel_edges.data(), blocks.shape(0),  image->blocks.data(), bins.shape(0), bins.data(),
-        form_factor.size(), form_factor_step, form_factor.data(),   kf_over_ki};
+    image->geometry = {solve_q.shape(0),
+                       solve_q.data(),
+                       shift.shape(0),
+                       shift.data(),
+                       plus.data(),
+                       minus.data(),
+                       grid.size(),
+                       grid.data(),
+                       mirrored,
+                       exchanged,
+                       pixel_edges.size() - 1,
+                       pixel_edges.data(),
+                       blocks.shape(0),
+                       image->blocks.data(),
+                       bins.shape(0),
+                       bins.data(),
+                       form_factor.size(),
+                       form_factor_step,
+                       form_factor.data(),
+                       kf_over_ki};
     image->plan = std::make_unique<ImagePlan>(image->model->model, image->model->plan, image->geometry);
     return image;
 }
@@ -100,7 +115,7 @@ void bind_image(py::module_& module) {
     using namespace py::literals;
     py::class_<CompiledImage>(module, "Image", "A model seen through a frame, worked out once.")
         .def(py::init(&make_image), "model"_a, "solve_q"_a.noconvert(), "shift"_a.noconvert(), "plus"_a.noconvert(),
-             "minus"_a.noconvert(), "grid"_a.noconvert(), "mirrored"_a, "pixel_edges"_a.noconvert(),
+             "minus"_a.noconvert(), "grid"_a.noconvert(), "mirrored"_a, "exchanged"_a, "pixel_edges"_a.noconvert(),
              "blocks"_a.noconvert(), "block_bins"_a.noconvert(), "bins"_a.noconvert(), "form_factor"_a.noconvert(),
              "form_factor_step"_a, "kf_over_ki"_a)
         .def("simulate", &simulate, "parameters"_a.noconvert(), "settings"_a.noconvert(), "out"_a.noconvert(),

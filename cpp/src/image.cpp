@@ -64,6 +64,7 @@ struct ImagePlan::Compiled {
     std::vector<double> layer_turns;
     ShiftRowsPlan rows;
     ImageView view{};
+    bool exchanged = false;
 };
 
 ImagePlan::ImagePlan(const Model& model, const SpinwavePlan& plan, const ImageGeometry& geometry) {
@@ -86,6 +87,7 @@ ImagePlan::ImagePlan(const Model& model, const SpinwavePlan& plan, const ImageGe
     view.bins = geometry.bins;
     view.grid = geometry.grid;
     view.mirrored = geometry.mirrored;
+    compiled_->exchanged = geometry.exchanged;
     view.pixel_edges = geometry.pixel_edges;
     view.steps_per_pixel = steps_per_pixel(view);
     for (int a = 0; a < 3; ++a) {
@@ -139,6 +141,14 @@ void fill_points(const ImageView& image, const FormPlan& form, const ImageSettin
             &CarefulLanes::solve, &worker.careful, worker.lanes.get(size)};
         kernel.image_points(&task);
     });
+}
+
+// Points (h, k > h) from (k, h).
+void exchange(const ImageView& image, double* points) {
+    const std::ptrdiff_t n = image.n_grid, bins = image.n_bins;
+    for (std::ptrdiff_t h = 0; h < n; ++h)
+        for (std::ptrdiff_t k = h + 1; k < n; ++k)
+            std::copy_n(points + (k * n + h) * bins, bins, points + (h * n + k) * bins);
 }
 
 void fill_pixels(const ImageView& image, const ImageSettings& settings, int threads, Worker* workers, Canvas& canvas,
@@ -201,6 +211,7 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
             if (found.at_q >= 0) worst.note(found.lowest, found.at_q);
         }
         output.lowest[set] = worst.lowest;
+        if (compiled_->exchanged) exchange(view, canvas.points.data());
         char* image = static_cast<char*>(output.image) + set * size;
         if (worst.at_q < 0)
             fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, image);

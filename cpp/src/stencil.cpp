@@ -16,12 +16,13 @@ struct Profile {
 };
 
 Profile make_profile(double offset, double step, std::ptrdiff_t steps, double sigma) {
-    const double pitch = step * static_cast<double>(steps), reach = kReach * sigma + step;
+    const bool resolved = sigma > 0.05 * step;
+    const double pitch = step * static_cast<double>(steps), reach = resolved ? kReach * sigma : step;
     const auto first = static_cast<std::ptrdiff_t>(std::ceil((-reach - offset) / step));
     const auto last = static_cast<std::ptrdiff_t>(std::floor((pitch + reach - offset) / step));
     const auto distance = [&](std::ptrdiff_t m) { return offset + static_cast<double>(m) * step; };
     Profile profile{first, {}};
-    if (sigma > 0.05 * step) {  // the Gaussian around the point, integrated from one edge of the pixel to the other
+    if (resolved) {  // the Gaussian around the point, integrated from one edge of the pixel to the other
         std::vector<double> below;
         for (std::ptrdiff_t m = first - steps; m <= last; ++m)
             below.push_back(0.5 * std::erf(-distance(m) / (std::numbers::sqrt2 * sigma)));

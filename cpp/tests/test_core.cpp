@@ -240,7 +240,7 @@ void test_image() {
     const std::vector<double> shift{0.0, 0.0};
     const insdl::ImageBlock block{50.0, 0.0, {0.05, 0.0, 0.0}, 0.0, 0, 2};
     const insdl::ImageGeometry geometry{
-        16,   solve_q.data(), 1, shift.data(), plus.data(), minus.data(), 4, grid.data(), false,
+        16,   solve_q.data(), 1, shift.data(), plus.data(), minus.data(), 4, grid.data(), false, false,
         2,    edges.data(),   1, &block,       2,           bins.data(),  3, 0.01,        form_factor.data(),
         false};
     auto description = chain(1.0);

@@ -67,6 +67,7 @@ class Image:
         minus: npt.NDArray[np.int32],
         grid: _Reals,
         mirrored: bool,
+        exchanged: bool,
         pixel_edges: _Reals,
         blocks: _Reals,
         block_bins: _Integers,

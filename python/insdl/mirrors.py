@@ -1,8 +1,9 @@
-"""Mirror planes of what a neutron sees: whether S(Q, E) is the same at +Qh and -Qh, and at +Qk and -Qk."""
+"""Mirror planes of what a neutron sees: whether S(Q, E) is the same at +Qh and -Qh, at +Qk and -Qk, or with both exchanged."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,15 @@ _POINTS, _SETS = 5, 3
 _TOLERANCE = 1e-8
 
 
-def has_mirrors(model: SpinModel) -> bool:
-    """Whether S_perp(Qh, Qk, Ql, E) = S_perp(-Qh, Qk, Ql, E) = S_perp(Qh, -Qk, Ql, E) for all values of the parameters.
+Mirrors = Literal["none", "axes", "square"]
+
+
+def mirrors_of(model: SpinModel) -> Mirrors:
+    """Which mirrors S_perp(Qh, Qk, Ql, E) has in the plane of Qh and Qk, for all values of the parameters.
+
+    Returns
+    -------
+    "axes" where it is the same at -Qh, and at -Qk; "square" where it is the same with Qh and Qk exchanged, too; else "none".
 
     Notes
     -----
@@ -29,9 +37,15 @@ def has_mirrors(model: SpinModel) -> bool:
     sets = rng.uniform(-1.0, 1.0, (_SETS, len(model.parameters)))
     sets = np.column_stack([sets, strength * rng.uniform(1.0, 1.5, _SETS)])
     q = rng.uniform(0.05, 0.45, (_POINTS, 3))
-    spectra = [_spectra(held, q * mirror, sets) for mirror in ((1.0, 1.0, 1.0), (-1.0, 1.0, 1.0), (1.0, -1.0, 1.0))]
-    largest = np.abs(spectra[0]).max()
-    return all(bool(np.abs(other - spectra[0]).max() <= _TOLERANCE * largest) for other in spectra[1:])
+    as_given = _spectra(held, q, sets)
+    largest = np.abs(as_given).max()
+
+    def same(other_q: npt.NDArray[np.float64]) -> bool:
+        return bool(np.abs(_spectra(held, other_q, sets) - as_given).max() <= _TOLERANCE * largest)
+
+    if not (same(q * (-1.0, 1.0, 1.0)) and same(q * (1.0, -1.0, 1.0))):
+        return "none"
+    return "square" if same(np.ascontiguousarray(q[:, [1, 0, 2]])) else "axes"
 
 
 def _held(model: SpinModel) -> tuple[SpinModel, float]:

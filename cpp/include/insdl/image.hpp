@@ -21,7 +21,8 @@ struct ImageGeometry {
     const std::int32_t* minus;  // (n_shift, n_solve) place of -(solve_q + G), or -1
     std::ptrdiff_t n_grid;      // points along h and along k
     const double* grid;         // (n_grid) coordinate of the points, ascending, even
-    bool mirrored;  // the points with h, k >= 0 stand for those with -h, -k or both, too; minus is not looked at
+    bool mirrored;   // the points with h, k >= 0 stand for those with -h, -k or both, too; minus is not looked at
+    bool exchanged;  // and those with k <= h for those with h and k exchanged
     std::ptrdiff_t n_pixel;     // pixels along h and along k
     const double* pixel_edges;  // (n_pixel + 1) ascending, each pixel as many whole steps of the grid
     std::ptrdiff_t n_block;

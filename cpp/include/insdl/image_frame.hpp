@@ -5,7 +5,7 @@
 
 namespace insdl {
 
-inline constexpr double kReach = 4.5;  // Gaussian tails beyond this many sigma are dropped (7e-6 of the weight)
+inline constexpr double kReach = 5.0;  // Gaussian tails beyond this many sigma are dropped (6e-7 of the weight)
 
 // Energy bins measured with one incident energy, and the widths of that configuration.
 struct ImageBlock {

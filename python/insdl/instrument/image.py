@@ -14,7 +14,7 @@ from insdl.crystal import reciprocal
 from insdl.folding import fold
 from insdl.form_factor import form_factor
 from insdl.instrument.frame import ImageFrame
-from insdl.mirrors import has_mirrors
+from insdl.mirrors import Mirrors, mirrors_of
 from insdl.model import SpinModel
 from insdl.spinwave import checked_sets, thread_count
 from insdl.units import NEUTRON_E_PER_K2
@@ -71,7 +71,8 @@ class ImageSimulator:
     <F> is the mean of the ions' <j0>. Energy bins are error-function integrals; pixels are integrals of the momentum
     resolution over subpixel points. A mode at exactly zero energy whose weight diverges (an antiferromagnet's Goldstone
     point) is left out. H(q) is solved once for all points equal modulo a reciprocal vector of the magnetic
-    cell or a sign; where S(Q, E) has both mirrors (`insdl.mirrors`), points with Qh, Qk >= 0 stand for all four quarters.
+    cell or a sign; where S(Q, E) has both mirrors (`insdl.mirrors`), points with Qh, Qk >= 0 stand for all four quarters,
+    and where Qh and Qk can be exchanged besides, those with Qk <= Qh.
     """
 
     def __init__(self, model: SpinModel, frame: ImageFrame, *, margin: float = 0.1) -> None:
@@ -95,13 +96,14 @@ class ImageSimulator:
         extra = int(np.ceil(margin / step))
         count = len(pixels) * frame.subpixels + 2 * extra
         grid = edges[0] + (np.arange(count) - extra + 0.5) * step
-        self.mirrored = bool(abs(grid[0] + grid[-1]) < 1e-9 * step) and has_mirrors(model)
-        if self.mirrored:
+        self.mirrors: Mirrors = mirrors_of(model) if abs(grid[0] + grid[-1]) < 1e-9 * step else "none"
+        if self.mirrors != "none":
             grid = np.ascontiguousarray(grid[grid > -0.25 * step])
-        h, k = np.meshgrid(grid, grid, indexing="ij")
-        folded = fold(np.stack([h.ravel(), k.ravel()], axis=1), model.q_to_magnetic[:2, :2])
-        plus, minus = folded.plus, folded.minus
-        if self.mirrored:  # what is seen at -(q + G) is seen at q + G, which is not among the points
+        h, k = (axis.ravel() for axis in np.meshgrid(grid, grid, indexing="ij"))
+        kept = np.flatnonzero((k <= h) | (self.mirrors != "square"))
+        folded = fold(np.stack([h, k], axis=1)[kept], model.q_to_magnetic[:2, :2])
+        plus, minus = (np.where(table < 0, -1, kept[table]).astype(np.int32) for table in (folded.plus, folded.minus))
+        if self.mirrors != "none":  # what is seen at -(q + G) is seen at q + G, which is not among the points
             plus = np.where(plus < 0, minus, plus)
         self._solve_q_rlu = np.column_stack([folded.solve_q, np.zeros(len(folded.solve_q))])
         blocks = [
@@ -122,7 +124,8 @@ class ImageSimulator:
             plus=plus,
             minus=minus,
             grid=grid,
-            mirrored=self.mirrored,
+            mirrored=self.mirrors != "none",
+            exchanged=self.mirrors == "square",
             pixel_edges=edges,
             blocks=np.array(blocks, dtype=np.float64),
             block_bins=np.stack([np.cumsum([0, *counts[:-1]]), counts], axis=1).astype(np.int64),
