@@ -8,6 +8,7 @@ namespace insdl::bindings {
 void bind_model(pybind11::module_& module);
 void bind_folded(pybind11::module_& module);
 void bind_image(pybind11::module_& module);
+void bind_counting(pybind11::module_& module);
 }  // namespace insdl::bindings
 
 PYBIND11_MODULE(_core, module) {
@@ -20,4 +21,5 @@ PYBIND11_MODULE(_core, module) {
     insdl::bindings::bind_model(module);
     insdl::bindings::bind_folded(module);
     insdl::bindings::bind_image(module);
+    insdl::bindings::bind_counting(module);
 }

@@ -8,15 +8,17 @@ namespace {
 struct Choice {
     std::string name;
     const Kernel* (*kernel)(bool single);
+    const CountingKernel* (*counting)();
 };
 
 std::vector<Choice> available() {
-    std::vector<Choice> choices{{"baseline", &baseline::kernel}};
+    std::vector<Choice> choices{{"baseline", &baseline::kernel, &baseline::counting_kernel}};
 #ifdef INSDL_X86
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) choices.push_back({"avx2", &avx2::kernel});
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        choices.push_back({"avx2", &avx2::kernel, &avx2::counting_kernel});
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512bw"))
-        choices.push_back({"avx512", &avx512::kernel});
+        choices.push_back({"avx512", &avx512::kernel, &avx512::counting_kernel});
 #endif
     return choices;
 }
@@ -49,5 +51,7 @@ void choose_instruction_set(const std::string& name) {
 }
 
 const Kernel& lane_kernel(bool single) { return *chosen().kernel(single); }
+
+const CountingKernel& counting_kernel() { return *chosen().counting(); }
 
 }  // namespace insdl

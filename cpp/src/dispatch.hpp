@@ -1,5 +1,6 @@
 #pragma once
 
+#include "counting_kernel.hpp"
 #include "insdl/instruction_set.hpp"
 #include "kernel.hpp"
 
@@ -7,5 +8,8 @@ namespace insdl {
 
 // The lane solvers of the instruction set in use.
 const Kernel& lane_kernel(bool single);
+
+// Its counting noise.
+const CountingKernel& counting_kernel();
 
 }  // namespace insdl

@@ -85,3 +85,16 @@ FARTHEST_Q: float
 def instruction_sets() -> list[str]: ...
 def instruction_set() -> str: ...
 def choose_instruction_set(name: str) -> None: ...
+def count(
+    mean: npt.NDArray[np.float32],
+    scale: npt.NDArray[np.float32],
+    offset: npt.NDArray[np.float32],
+    sigma: npt.NDArray[np.float32] | None,
+    lowest: float,
+    highest: float,
+    key: int,
+    index: npt.NDArray[np.uint64],
+    counts: npt.NDArray[np.float32],
+    threads: int,
+) -> None: ...
+def random_words(key: int, index: int, number: int) -> npt.NDArray[np.uint32]: ...

@@ -1,0 +1,39 @@
+#pragma once
+// The private seam between the core and the counting noise, which is compiled once per instruction set: raw pointers
+// and plain structs only.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace insdl {
+
+// Counts of one image. The random number of pixel p is a function of (key, index, p) alone.
+struct CountingTask {
+    std::uint64_t key, index;
+    std::ptrdiff_t n_bins, n_pixels;
+    const float* mean;      // (n_bins, n_pixels)
+    float scale;            // the mean count is scale * mean + offset[bin]
+    const float* offset;    // (n_bins)
+    const float* sigma;     // (n_bins) noise where there is no signal, or null: Poisson counts
+    float lowest, highest;  // limits of what is written
+    float* counts;          // (n_bins, n_pixels)
+};
+
+struct CountingKernel {
+    // The first pixel whose mean is not a number that can be counted, or -1.
+    std::ptrdiff_t (*count)(const CountingTask*);
+    // Words of the generator, for the tests.
+    void (*words)(std::uint64_t key, std::uint64_t index, std::ptrdiff_t count, std::uint32_t* words);
+};
+
+namespace baseline {
+const CountingKernel* counting_kernel();
+}
+namespace avx2 {
+const CountingKernel* counting_kernel();
+}
+namespace avx512 {
+const CountingKernel* counting_kernel();
+}
+
+}  // namespace insdl
