@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "insdl/counting.hpp"
 #include "insdl/folded.hpp"
 #include "insdl/image.hpp"
 #include "insdl/instruction_set.hpp"
@@ -239,10 +240,26 @@ void test_image() {
         }
     const std::vector<double> shift{0.0, 0.0};
     const insdl::ImageBlock block{50.0, 0.0, {0.05, 0.0, 0.0}, 0.0, 0, 2};
-    const insdl::ImageGeometry geometry{
-        16,   solve_q.data(), 1, shift.data(), plus.data(), minus.data(), 4, grid.data(), false, false,
-        2,    edges.data(),   1, &block,       2,           bins.data(),  3, 0.01,        form_factor.data(),
-        false};
+    const insdl::ImageGeometry geometry{16,
+                                        solve_q.data(),
+                                        1,
+                                        shift.data(),
+                                        plus.data(),
+                                        minus.data(),
+                                        4,
+                                        grid.data(),
+                                        false,
+                                        false,
+                                        2,
+                                        edges.data(),
+                                        1,
+                                        &block,
+                                        2,
+                                        bins.data(),
+                                        3,
+                                        0.01,
+                                        form_factor.data(),
+                                        false};
     auto description = chain(1.0);
     description.reciprocal = insdl::Matrix3::Identity() * 1e-3;
     const insdl::Model model(description);
@@ -269,6 +286,92 @@ void test_image() {
           "an image of a model that is not layered");
 }
 
+// The points of one quarter, and of half of it, stand for the whole square.
+void test_mirrors() {
+    auto description = chain(1.0);
+    description.reciprocal = insdl::Matrix3::Identity();
+    auto bond = description.bonds[0];
+    bond.offset = {0, 1, 0};
+    description.bonds.push_back(bond);
+    const insdl::Model model(description);
+    const insdl::SpinwavePlan plan(model);
+    const std::vector<double> edges{-0.6, -0.2, 0.2, 0.6}, bins{0.5, 2.0, 2.0, 5.0, 5.0, 9.0};
+    const std::vector<double> form_factor{1.0, 1.0, 1.0}, shift{0.0, 0.0};
+    const insdl::ImageBlock block{50.0, 0.0, {0.3, 0.0, 0.0}, 0.07, 0, 3};
+    const insdl::ImageSettings settings{1.1, 0.02, 0.01, 0.3, 0.03, -0.05, 0.1, 20.0};
+    const double parameter = -1.0;
+    std::vector<double> images[3];
+    for (const int kind : {0, 1, 2}) {  // all points, one quarter, half of it
+        const int n = kind == 0 ? 10 : 5;
+        std::vector<double> grid, solve_q;
+        for (int k = 0; k < n; ++k) grid.push_back((kind == 0 ? k - 5 : k) * 0.2 + 0.1);
+        std::vector<std::int32_t> plus;
+        for (int h = 0; h < n; ++h)
+            for (int k = 0; k < (kind == 2 ? h + 1 : n); ++k) {
+                solve_q.push_back(grid[static_cast<std::size_t>(h)]);
+                solve_q.push_back(grid[static_cast<std::size_t>(k)]);
+                plus.push_back(h * n + k);
+            }
+        const std::vector<std::int32_t> minus(plus.size(), -1);
+        const insdl::ImageGeometry geometry{static_cast<std::ptrdiff_t>(plus.size()),
+                                            solve_q.data(),
+                                            1,
+                                            shift.data(),
+                                            plus.data(),
+                                            minus.data(),
+                                            n,
+                                            grid.data(),
+                                            kind > 0,
+                                            kind > 1,
+                                            3,
+                                            edges.data(),
+                                            1,
+                                            &block,
+                                            3,
+                                            bins.data(),
+                                            3,
+                                            10.0,
+                                            form_factor.data(),
+                                            true};
+        const insdl::ImagePlan plan_of_images(model, plan, geometry);
+        images[kind].assign(27, std::numeric_limits<double>::quiet_NaN());
+        double lowest = 0.0;
+        plan_of_images.simulate(model, 1, &parameter, &settings, 1,
+                                {images[kind].data(), insdl::Precision::kDouble, &lowest});
+        check(std::isnan(lowest), "a stable square");
+    }
+    double error = 0.0, largest = 0.0;
+    for (std::size_t k = 0; k < 27; ++k) {
+        largest = std::max(largest, images[0][k]);
+        error = std::max({error, std::abs(images[1][k] - images[0][k]), std::abs(images[2][k] - images[0][k])});
+    }
+    check(largest > 0.01 && error < 1e-12 * largest, "mirrors of an image");
+}
+
+void test_counting() {
+    constexpr std::ptrdiff_t kBins = 3, kPixels = 70;  // not a whole number of groups
+    std::vector<float> mean(2 * kBins * kPixels);
+    for (std::size_t k = 0; k < mean.size(); ++k) mean[k] = 0.3F * static_cast<float>(k % 97);
+    const std::vector<float> scale{1.0F, 2.0F}, offset(2 * kBins, 0.5F), sigma(2 * kBins, 1.5F);
+    const std::vector<std::uint64_t> index{3, 1ULL << 40};
+    for (const float* noise : {static_cast<const float*>(nullptr), sigma.data()}) {
+        const insdl::CountingInput input{
+            9, index.data(), 2, kBins, kPixels, mean.data(), scale.data(), offset.data(), noise, 0.0F, 60.0F};
+        std::vector<float> first(mean.size(), -1.0F), second(mean.size(), -1.0F);
+        insdl::count_images(input, 1, first.data());
+        insdl::count_images(input, 2, second.data());
+        check(first == second, "counts for any number of threads");
+        check(std::all_of(first.begin(), first.end(), [](float x) { return x >= 0.0F && x <= 60.0F; }),
+              "limits of counts");
+        auto bad = mean;
+        bad[kBins * kPixels + 5] = std::numeric_limits<float>::quiet_NaN();
+        auto damaged = input;
+        damaged.mean = bad.data();
+        check(throws([&] { insdl::count_images(damaged, 1, first.data()); }, "image 1, bin 0, pixel 5"),
+              "a mean that is not a number");
+    }
+}
+
 void test_instruction_sets() {
     const std::string widest = insdl::instruction_set();
     check(widest == insdl::instruction_sets().back(), "the widest is chosen");
@@ -280,6 +383,8 @@ void test_instruction_sets() {
         test_unstable_sets_are_flagged();
         test_folding();
         test_image();
+        test_mirrors();
+        test_counting();
     }
     insdl::choose_instruction_set(widest);
 }
