@@ -23,11 +23,12 @@ def measured(file: Path, mask: Path | None, layout: str | None, mask_layout: Pat
     if mask_layout is not None and mask is None:
         raise ValueError("--mask-layout needs --mask")
     other = None if mask_layout is None else read_layout(mask_layout)
+    own = None
     if layout in ("pcsmo-measured", "pcsmo-published"):
         own = pcsmo_layout("measured" if layout == "pcsmo-measured" else "published")
         other = pcsmo_layout("mask") if other is None else other
-    else:
-        own = None if layout is None else read_layout(layout)
+    elif layout is not None:
+        own = read_layout(layout)
     lines = description(read_measured(file, layout=own))
     if mask is not None:
         lines.append(check_orientation(file, mask, layout=own, mask_layout=other).sentence)

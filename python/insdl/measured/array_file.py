@@ -62,6 +62,8 @@ class ArrayLayout:
         energies = real_numbers(self.incident_energies, "incident_energies")
         if energies.ndim != 1 or not len(energies) or not (np.isfinite(energies) & (energies > 0)).all():
             raise ValueError(f"incident_energies must be positive numbers (meV), got {shown(self.incident_energies)}")
+        if len(set(energies.tolist())) != len(energies):
+            raise ValueError(f"incident_energies must differ, got {shown(self.incident_energies)}")
         edges = real_numbers(self.energy_edges, "energy_edges")
         if edges.ndim != 2 or len(edges) != len(energies) or edges.shape[1] < 2:
             raise ValueError(
@@ -99,16 +101,18 @@ class ArrayLayout:
 def pcsmo_layout(what: Literal["measured", "published", "mask"]) -> ArrayLayout:
     """The layout of a sheet of the public PCSMO data, as `insdl.instrument.pcsmo` tells it.
 
-    "measured": Qh and Qk descend. "published", the simulations: Qh descends, Qk ascends. "mask", of the detectors: upside
-    down against the simulations, 1 where no detector looked.
+    "measured": Qh and Qk descend. "published", the simulations: Qh descends, Qk ascends. "mask", of the detectors: all of the
+    sheet is upside down against the simulations, so that the highest incident energy is at the top; 1 where no detector
+    looked.
     """
     if what not in ("measured", "published", "mask"):
         raise ValueError(f"the layout must be 'measured', 'published' or 'mask', got {what!r}")
     fractions = np.append(0.1 + 0.06 * np.arange(SLICES), 0.1 + 0.06 * SLICES)
     centres = (-1.0, 1.0, PIXELS)
+    energies = INCIDENT_ENERGIES[::-1] if what == "mask" else INCIDENT_ENERGIES
     return ArrayLayout(
-        INCIDENT_ENERGIES,
-        np.outer(INCIDENT_ENERGIES, fractions),
+        energies,
+        np.outer(energies, fractions),
         centres,
         centres,
         row_direction="ascending" if what == "mask" else "descending",
@@ -130,7 +134,8 @@ def read_array(
     ----------
     path : file. One array of numbers: .npy, .csv (commas, no heading; a sheet only) or .mat with one variable.
     layout : ArrayLayout.
-    mask : file or None. A second array; what it does not measure is not measured in the image either.
+    mask : file or None. A second array of the same pixels and incident energies, the latter in any order; what it does not
+        measure is not measured in the image either.
     mask_layout : ArrayLayout or None. Of the mask, if it differs from that of the image.
 
     Returns
@@ -146,11 +151,8 @@ def read_array(
     notes = ["the file holds no errors"]
     digests = [file_sha256(file)]
     if mask is not None:
-        mask_file, seen = _cells(mask, layout if mask_layout is None else mask_layout)
-        if seen.shape != cells.shape:
-            raise ValueError(f"the mask has {seen.shape} energies, slices and pixels, the image {cells.shape}")
-        cells = np.where(np.isnan(seen), np.nan, cells)
-        notes.append(f"mask {mask_file.name}")
+        cells = np.where(_seen(mask, layout if mask_layout is None else mask_layout, layout), cells, np.nan)
+        notes.append(f"mask {Path(mask).name}")
     edges = np.asarray(layout.energy_edges)
     result = []
     for energy, slices, values in zip(layout.incident_energies, edges, cells, strict=True):
@@ -162,6 +164,16 @@ def read_array(
         source = f"{file.name}, Ei = {energy:g} meV"
         result.append(Histogram(values, None, axes, source, digests[0], tuple(notes)))
     return tuple(result)
+
+
+def read_mask(
+    path: str | os.PathLike[str], layout: ArrayLayout, *, image_layout: ArrayLayout
+) -> tuple[npt.NDArray[np.bool_], ...]:
+    """Where a mask was measured, for each incident energy of the image (n_slices, n_rows, n_columns) bool.
+
+    Raises FileNotFoundError or ValueError as `read_array` does with a mask.
+    """
+    return tuple(_seen(path, layout, image_layout))
 
 
 def read_layout(path: str | os.PathLike[str]) -> ArrayLayout:
@@ -210,6 +222,19 @@ def layout_beside(path: str | os.PathLike[str]) -> Path | None:
     """The layout file beside an image, ``NAME.layout.yaml``, if there is one."""
     beside = Path(path).with_suffix(".layout.yaml")
     return beside if beside.is_file() else None
+
+
+def _seen(path: str | os.PathLike[str], layout: ArrayLayout, image: ArrayLayout) -> npt.NDArray[np.bool_]:
+    """Where a mask was measured, (n_energies, n_slices, n_rows, n_columns), in the image's order of incident energies."""
+    for name in ("rows", "columns", "row_centres", "column_centres"):
+        if getattr(layout, name) != getattr(image, name):
+            raise ValueError(f"{name} of the mask must be those of the image, got {getattr(layout, name)}")
+    if sorted(layout.incident_energies) != sorted(image.incident_energies):
+        raise ValueError(f"the mask must have the incident energies of the image, got {layout.incident_energies}")
+    order = [layout.incident_energies.index(energy) for energy in image.incident_energies]
+    if not np.allclose(np.asarray(layout.energy_edges)[order], np.asarray(image.energy_edges)):
+        raise ValueError("the mask must have the energy slices of the image")
+    return ~np.isnan(_cells(path, layout)[1][order])
 
 
 def _checked_centres(value: Any, name: str) -> tuple[float, float, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from insdl.measured import array_file
-from insdl.measured.array_file import ArrayLayout, layout_beside, read_array, read_layout
+from insdl.measured.array_file import ArrayLayout, layout_beside, read_array, read_layout, read_mask
 from insdl.measured.hdf5_file import opened
 from insdl.measured.histogram import Axis, Histogram
 from insdl.measured.horace import SUFFIXES as HORACE_SUFFIXES
@@ -67,10 +67,8 @@ def check_orientation(
     """
     own = _layout_of(Path(path), layout)
     mask_layout = own if mask_layout is None else mask_layout
-    if (mask_layout.rows, mask_layout.columns) != (own.rows, own.columns):
-        raise ValueError("the layouts of image and mask must have the same rows and columns")
     image = np.concatenate([histogram.signal for histogram in read_array(path, own)])
-    seen = np.concatenate([histogram.measured for histogram in read_array(mask, mask_layout)])
+    seen = np.concatenate(read_mask(mask, mask_layout, image_layout=own))
     return orientation(image, seen)
 
 

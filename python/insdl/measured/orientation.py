@@ -30,6 +30,9 @@ OPERATIONS: dict[str, Callable[[npt.NDArray[np.generic]], npt.NDArray[np.generic
 # A mirror that the mask itself has, all but this share of its pixels, cannot be told from none.
 _TIE = 0.002
 
+MATCH = 0.95
+"""An image and a mask that belong together overlap to at least this share one way round."""
+
 
 @dataclass(frozen=True, eq=False)
 class OrientationReport:
@@ -58,6 +61,11 @@ class OrientationReport:
         stands, best = self.overlap["as it stands"], self.overlap[self.operation]
         if self.chance > 1 - _TIE:
             return "The image is empty: its orientation cannot be told."
+        if max(self.overlap.values()) < MATCH:
+            return (
+                f"The empty pixels of the image cover at most {max(self.overlap.values()):.1%} of the pixels that no detector "
+                f"saw, whichever way round ({self.chance:.1%} would be chance): image and mask do not belong together."
+            )
         told = f"The empty pixels of the image cover {stands:.1%} of the pixels that no detector saw as it stands"
         if len(self.ties) == len(OPERATIONS) - 1:
             return f"{told}, and as many however it is turned: the mask cannot tell its orientation."
