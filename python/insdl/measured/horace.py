@@ -63,7 +63,9 @@ class _Bytes:
 
     def numbers(self, kind: str, count: int, what: str) -> _Reals:
         dtype = np.dtype(kind)
-        return np.frombuffer(self.take(count * dtype.itemsize, what), dtype=dtype).astype(np.float64)
+        values = np.frombuffer(self.take(count * dtype.itemsize, what), dtype=dtype)
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+            return values.astype(np.float64)
 
 
 def read_horace(path: str | os.PathLike[str]) -> Histogram:

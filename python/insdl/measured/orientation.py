@@ -21,8 +21,8 @@ OPERATIONS: dict[str, Callable[[npt.NDArray[np.generic]], npt.NDArray[np.generic
     "Qh mirrored": lambda a: a[..., ::-1, :],
     "Qh and Qk mirrored": lambda a: a[..., ::-1, ::-1],
     "Qh and Qk exchanged": lambda a: np.swapaxes(a, -1, -2),
-    "turned by 90 degrees, Qh to Qk": lambda a: np.swapaxes(a, -1, -2)[..., :, ::-1],
-    "turned by 90 degrees, Qk to Qh": lambda a: np.swapaxes(a, -1, -2)[..., ::-1, :],
+    "turned by 90 degrees, Qh to Qk": lambda a: np.swapaxes(a, -1, -2)[..., ::-1, :],
+    "turned by 90 degrees, Qk to Qh": lambda a: np.swapaxes(a, -1, -2)[..., :, ::-1],
     "Qh and -Qk exchanged": lambda a: np.swapaxes(a, -1, -2)[..., ::-1, ::-1],
 }
 """Name: what it does to the last two axes (Qh, Qk) of an image."""
