@@ -55,11 +55,11 @@ def test_the_file_is_as_savemd_writes_it(good: Path) -> None:
         assert entry.attrs["SaveMDVersion"] == 2
         data = entry["data"]
         assert data["signal"].shape == (4, 3, 2)
-        assert data["signal"].attrs["axes"] == "D2:D1:D0"
+        assert data["signal"].attrs["axes"] == b"D2:D1:D0"
         assert data["signal"][3, 1, 0] == histogram().signal[0, 1, 3]
-        assert data["D0"].attrs["long_name"] == "[H,-H,0]"
-        assert data["D0"].attrs["frame"] == "HKL"
-        assert data["D2"].attrs["units"] == "DeltaE"
+        assert data["D0"].attrs["long_name"] == b"[H,-H,0]"
+        assert data["D0"].attrs["frame"] == b"HKL"
+        assert data["D2"].attrs["units"] == b"DeltaE"
         np.testing.assert_allclose(data["errors_squared"][3, 1, 0], histogram().error[0, 1, 3] ** 2)  # type: ignore[index]
         assert data["mask"].dtype == np.int8
         assert data["mask"][0, 2, 1] == 1
@@ -206,9 +206,9 @@ def workspace(path: Path, **changes: Any) -> Path:
                 group[name] = array
         for name, unit in zip(("axis1", "axis2"), units, strict=True):
             if name in group:
-                group[name].attrs["units"] = unit
+                group[name].attrs["units"] = np.bytes_(unit)
         if "axis1" in group:
-            group["axis1"].attrs["distribution"] = b"1"
+            group["axis1"].attrs["distribution"] = np.bytes_("1")
     return path
 
 

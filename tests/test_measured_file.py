@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,14 @@ def test_every_format(tmp_path: Path) -> None:
     assert "Scan of 2 points from a.dat" in words
     assert "h: 0.5 to 0.6 r.l.u." in words
     assert "title: made up" in words
+
+
+def test_the_room_opens_without_the_libraries_of_its_formats() -> None:
+    script = (
+        "import sys, insdl.measured, insdl.cli; print(sorted({'h5py', 'yaml', 'scipy', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_nothing_measured_is_described_too() -> None:

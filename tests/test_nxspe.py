@@ -52,7 +52,7 @@ def test_angles_are_degrees_in_the_file(good: Path) -> None:
     with h5py.File(good) as root:
         np.testing.assert_allclose(root["entry/data/polar"][()], spectra().two_theta * 180 / np.pi)
         assert root["entry/NXSPE_info/psi"][0] == pytest.approx(0.3 * 180 / np.pi)
-        assert root["entry/NXSPE_info/fixed_energy"].attrs["units"] == "meV"
+        assert root["entry/NXSPE_info/fixed_energy"].attrs["units"] == b"meV"
 
 
 def test_what_other_programs_write(good: Path) -> None:

@@ -1,7 +1,8 @@
 """HDF5 files opened for reading, with every fault of a file told in one sentence.
 
 A damaged HDF5 file makes h5py raise half a dozen kinds of errors, or ask for more memory than there is. Readers see only
-what passes through here.
+what passes through here. One fault cannot be caught: the HDF5 library itself may crash on a damaged heap of texts of
+variable length. NeXus files have texts of fixed length.
 """
 
 from __future__ import annotations
@@ -102,6 +103,14 @@ class HDF5File:
     def damaged(self, where: str, error: Exception) -> ValueError:
         """What to raise for a place that cannot be read."""
         return ValueError(f"{self.path}: {where} could not be read: {shown(str(error))}")
+
+
+def fixed(words: str) -> Any:
+    """Text to be written with a length of its own, as NeXus does.
+
+    HDF5 keeps text of variable length in a heap, and its library can crash when that heap is damaged.
+    """
+    return np.bytes_(words.encode("utf-8"))
 
 
 @contextmanager

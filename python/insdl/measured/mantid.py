@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from insdl.measured.hdf5_file import HDF5File, opened
+from insdl.measured.hdf5_file import HDF5File, fixed, opened
 from insdl.measured.histogram import Axis, Histogram
 
 _Reals = npt.NDArray[np.float64]
@@ -127,23 +127,23 @@ def write_md_histogram(path: str | os.PathLike[str], histogram: Histogram) -> No
     squared = np.zeros(histogram.shape) if histogram.error is None else histogram.error**2
     with h5py.File(file, "w") as root:
         entry = root.create_group("MDHistoWorkspace")
-        entry.attrs["NX_class"] = "NXentry"
+        entry.attrs["NX_class"] = fixed("NXentry")
         entry.attrs["SaveMDVersion"] = np.int32(2)
-        entry.attrs["QConvention"] = "Inelastic"
+        entry.attrs["QConvention"] = fixed("Inelastic")
         frames = ["HKL" if axis.projection is not None else "General Frame" for axis in histogram.axes]
         entry["coordinate_system"] = np.array([3 if "HKL" in frames else 0], dtype=np.uint32)
         entry["visual_normalization"] = np.array([0], dtype=np.uint32)
         data = entry.create_group("data")
-        data.attrs["NX_class"] = "NXdata"
+        data.attrs["NX_class"] = fixed("NXdata")
         for number, (axis, frame) in enumerate(zip(histogram.axes, frames, strict=True)):
             data[f"D{number}"] = np.asarray(axis.edges)
             attributes = data[f"D{number}"].attrs
-            attributes["units"] = "DeltaE" if axis.unit == "meV" else axis.unit
-            attributes["long_name"] = axis.name if axis.projection is None else _named(axis)
-            attributes["frame"] = frame
+            attributes["units"] = fixed("DeltaE" if axis.unit == "meV" else axis.unit)
+            attributes["long_name"] = fixed(axis.name if axis.projection is None else _named(axis))
+            attributes["frame"] = fixed(frame)
         data["signal"] = histogram.signal.T
         data["signal"].attrs["signal"] = np.int32(1)
-        data["signal"].attrs["axes"] = ":".join(f"D{n}" for n in reversed(range(len(histogram.axes))))
+        data["signal"].attrs["axes"] = fixed(":".join(f"D{n}" for n in reversed(range(len(histogram.axes)))))
         data["errors_squared"] = np.where(measured, squared, 0.0).T
         data["num_events"] = measured.astype(np.float64).T
         data["mask"] = (~measured).astype(np.int8).T

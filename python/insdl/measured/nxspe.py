@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from insdl.crystal import real_numbers
-from insdl.measured.hdf5_file import HDF5File, opened
+from insdl.measured.hdf5_file import HDF5File, fixed, opened
 
 _Reals = npt.NDArray[np.float64]
 _MASKED_BELOW = -1e10  # as LoadNXSPE takes it
@@ -169,25 +169,25 @@ def write_nxspe(path: str | os.PathLike[str], spectra: DetectorSpectra) -> None:
     n = len(spectra.signal)
     with h5py.File(file, "w") as root:
         entry = _group(root, "entry", "NXentry")
-        entry["definition"] = "NXSPE"
-        entry["definition"].attrs["version"] = "1.3"
-        entry["program_name"] = "insdl"
+        entry["definition"] = fixed("NXSPE")
+        entry["definition"].attrs["version"] = fixed("1.3")
+        entry["program_name"] = fixed("insdl")
         info = _group(entry, "NXSPE_info", "NXcollection")
         info["fixed_energy"] = np.array([spectra.incident_energy])
-        info["fixed_energy"].attrs["units"] = "meV"
+        info["fixed_energy"].attrs["units"] = fixed("meV")
         info["psi"] = np.array([np.degrees(spectra.psi)])
-        info["psi"].attrs["units"] = "degrees"
+        info["psi"].attrs["units"] = fixed("degrees")
         if spectra.ki_over_kf is not None:
             info["ki_over_kf_scaling"] = np.array([int(spectra.ki_over_kf)], dtype=np.int32)
         instrument = _group(entry, "instrument", "NXinstrument")
-        instrument["name"] = "NXSPE"
+        instrument["name"] = fixed("NXSPE")
         _group(entry, "sample", "NXsample")
         data = _group(entry, "data", "NXdata")
         data["energy"] = spectra.energy_edges
-        data["energy"].attrs["units"] = "meV"
+        data["energy"].attrs["units"] = fixed("meV")
         data["data"] = spectra.signal
         data["data"].attrs["signal"] = 1
-        data["data"].attrs["axes"] = "polar:energy"
+        data["data"].attrs["axes"] = fixed("polar:energy")
         data["error"] = np.where(spectra.measured, spectra.error, 0.0)
         data["polar"] = np.degrees(spectra.two_theta)
         data["azimuthal"] = np.degrees(spectra.azimuth)
@@ -199,7 +199,7 @@ def write_nxspe(path: str | os.PathLike[str], spectra: DetectorSpectra) -> None:
 
 def _group(parent: Any, name: str, nx_class: str) -> Any:
     group = parent.create_group(name)
-    group.attrs["NX_class"] = nx_class
+    group.attrs["NX_class"] = fixed(nx_class)
     return group
 
 
