@@ -118,11 +118,26 @@ def test_any_number_of_dimensions(tmp_path: Path, plotted: list[int]) -> None:
     np.testing.assert_allclose(read.signal.reshape(cut.signal.shape), cut.signal, rtol=1e-6)
 
 
-def test_an_offset_is_told_and_names_are_kept_apart(tmp_path: Path) -> None:
-    cut = Cut(offset=(0.5, 0.0, 0.0, 0.0), names=["Q", "Q", "", "E"])
-    read = read_horace(cut.write(tmp_path / "cut.d2d"))
+def test_an_offset_is_added(tmp_path: Path) -> None:
+    """(h, k, l, E) of every corner stays: axes times old coordinates plus the offset, or times the new ones alone."""
+    offset = np.array([0.5, 0.0, 0.25, 2.0])
+    moved, plain = (
+        read_horace(Cut(offset=tuple(start)).write(tmp_path / f"{name}.d2d"))
+        for name, start in (("moved", offset), ("plain", np.zeros(4)))
+    )
+    for pick in (0, -1):
+        old, new = (
+            sum(np.asarray(a.projection) * np.asarray(a.edges)[pick] for a in read.axes[:3]) for read in (plain, moved)
+        )
+        np.testing.assert_allclose(new, old + offset[:3], atol=1e-6)
+    np.testing.assert_allclose(np.asarray(moved.axes[3].edges), np.asarray(plain.axes[3].edges) + 2.0)
+    np.testing.assert_array_equal(moved.signal, plain.signal)
+    assert any("counted from (h, k, l, E) = (0.5, 0.0, 0.25, 2.0)" in note for note in moved.notes)
+
+
+def test_names_are_kept_apart(tmp_path: Path) -> None:
+    read = read_horace(Cut(names=["Q", "Q", "", "E"]).write(tmp_path / "cut.d2d"))
     assert [axis.name for axis in read.axes] == ["Q (u1)", "Q (u2)", "u3", "E"]
-    assert any("from (h, k, l, E) = (0.5, 0.0, 0.0, 0.0)" in note for note in read.notes)
 
 
 NAN = np.full((3, 5), np.nan)
@@ -150,6 +165,7 @@ NAN = np.full((3, 5), np.nan)
         ({"matrix": np.ones((4, 4))}, "axis 1 must be a momentum"),
         ({"matrix": np.diag([1.0, 1.0, 1.0, 2.0])}, "energy axis must be in meV"),
         ({"matrix": np.diag([0.0, 1.0, 1.0, 1.0])}, "not all zero"),
+        ({"matrix": np.diag([0.0, 1.0, 1.0, 1.0]), "offset": (1.0, 0.0, 0.0, 0.0)}, "finite and independent"),
         ({"names": ["a", "b"]}, "four labels"),
     ],
 )

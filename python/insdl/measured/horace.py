@@ -172,7 +172,14 @@ def _image(data: _Bytes, dimensions: int, notes: list[str]) -> Histogram:
     if (variance[seen] < 0).any():
         raise ValueError(f"{file}: variances must not be negative, got {variance[seen].min():g}")
     if np.abs(offset).any():
-        notes.append(f"all coordinates are from (h, k, l, E) = {tuple(offset.tolist())}, not from zero")
+        # (h, k, l, E) = matrix x + offset: the same points have coordinates x + matrix^-1 offset from zero.
+        if not np.isfinite(matrix).all() or not np.isfinite(offset).all() or abs(np.linalg.det(matrix)) < 1e-9:
+            raise ValueError(
+                f"{file}: the axes must be finite and independent to count from the offset {offset.tolist()}"
+            )
+        shift = np.linalg.solve(matrix, offset)
+        edges = {number: values + shift[number - 1] for number, values in edges.items()}
+        notes.append(f"coordinates were counted from (h, k, l, E) = {tuple(offset.tolist())} and are from zero here")
     axes = [_axis(file, number, labels, matrix, edges[number]) for number in (1, 2, 3, 4)]
     shape = tuple(len(axis) for axis in axes)
     value = np.where(seen, signal, np.nan).reshape(shape)
