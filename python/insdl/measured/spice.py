@@ -77,15 +77,12 @@ def read_spice(path: str | os.PathLike[str]) -> Scan:
     """
     file = existing_file(path, (".dat",))
     content = file.read_bytes()
+    if not content or b"\0" in content:
+        raise ValueError(f"{file} is not text")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        try:
-            text = content.decode("latin-1") if b"\0" not in content else ""
-        except UnicodeDecodeError:  # pragma: no cover  (latin-1 takes every byte)
-            text = ""
-    if not text or "\0" in text:
-        raise ValueError(f"{file} is not text")
+        text = content.decode("latin-1")  # names of users and samples, as older computers wrote them
     header: dict[str, str] = {}
     names: list[str] = []
     rows: list[list[float]] = []
