@@ -21,7 +21,7 @@ ORDER = (
     ("model",),
     ("model_file", "spinwave", "ground_state", "mirrors"),
     ("materials",),
-    ("instrument",),
+    ("instrument", "measured"),
     ("dataset",),
     ("learn",),
     ("explain",),

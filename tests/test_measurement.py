@@ -117,6 +117,17 @@ def test_files_that_are_no_images(tmp_path: Path, content: bytes) -> None:
         read_pcsmo(file)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [b"{'descr': '<f8', ", b"{'descr': (", b"{{{", b"{'descr': '<f8', 'fortran_order': False, 'shape': (9**18,)}"],
+)
+def test_npy_files_with_damaged_headers(tmp_path: Path, header: bytes) -> None:
+    file = tmp_path / "image.npy"
+    file.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(80))
+    with pytest.raises(ValueError, match=r"image\.npy could not be read as an image"):
+        load_array(file)
+
+
 @pytest.mark.parametrize("values", [np.zeros(SHEET_SHAPE, complex), np.full(SHEET_SHAPE, "1"), np.zeros(3, "M8[s]")])
 def test_arrays_that_are_no_numbers(tmp_path: Path, values: Any) -> None:
     with pytest.raises(ValueError, match=r"image\.npy must hold one array of numbers"):

@@ -1,4 +1,4 @@
-"""The command line: insdl pcsmo, insdl rb2mnf4, insdl fetch."""
+"""The command line: insdl pcsmo, insdl rb2mnf4, insdl measured, insdl fetch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+
+from insdl.commands.measured import measured as measured_command
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -27,7 +29,7 @@ def _guarded(job: Callable[[], Any]) -> Any:
         click.echo("insdl: interrupted; nothing was written", err=True)
         sys.exit(130)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("torch", "matplotlib", "scipy", "pooch"):
+        if (error.name or "").split(".")[0] not in ("torch", "matplotlib", "scipy", "pooch", "h5py", "yaml"):
             raise
         _fail(RuntimeError(f"this command needs {error.name}: install 'insdl[all]'"))
     except (ValueError, TypeError, OSError) as error:
@@ -166,3 +168,14 @@ def fetch(what: str) -> None:
 
     folder = _guarded(job)
     click.echo(f"{folder / 'measured.npy'}")
+
+
+def _add(command: click.Command) -> None:
+    """A command of `insdl.commands`: its bad input becomes one sentence too."""
+    job = command.callback
+    assert job is not None
+    command.callback = lambda **options: _guarded(lambda: job(**options))
+    main.add_command(command)
+
+
+_add(measured_command)

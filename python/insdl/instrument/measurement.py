@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import numpy.typing as npt
@@ -59,9 +61,10 @@ def load_array(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
     try:
         if file.suffix == ".mat":
             return _load_mat(file)
-        with file.open("rb") as stream:
+        with file.open("rb") as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of headers as Python 2 wrote them
             array = np.lib.format.read_array(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{file} could not be read as an image (.npy or .mat): {error}") from None
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{file} must hold one array of numbers")
