@@ -7,7 +7,7 @@ import pytest
 
 from insdl.dataset import generator
 from insdl.instrument import counted
-from insdl.instrument.counting import expected_log
+from insdl.instrument.counting import expected_counts, expected_log
 
 CASES = [(0.0, 1.0), (-2.0, 1.5), (0.3, 0.36), (5.0, 5.1), (40.0, 2.0), (118.0, 1.0), (150.0, 3.0), (2.0, 0.0)]
 
@@ -48,6 +48,22 @@ def test_limits() -> None:
     series = np.log1p(bright) - variance / (2 * (1 + bright) ** 2) - 3 * variance**2 / (4 * (1 + bright) ** 4)
     assert expected_log(bright, 2.0) == pytest.approx(series, abs=1e-10)
     assert expected_log(-60.0, 1.0) == 0.0
+
+
+@pytest.mark.parametrize(("mean", "sigma"), CASES[:-1])
+def test_expected_counts_in_closed_form(mean: float, sigma: float) -> None:
+    """With s the whole spread, E max(0, x) = m Phi(m / s) + s phi(m / s), and the upper limit takes off the same form."""
+    special = pytest.importorskip("scipy.special")
+    spread = np.sqrt(sigma**2 + max(mean, 0.0))
+
+    def above(limit: float) -> float:
+        z = (mean - limit) / spread
+        return float((mean - limit) * special.ndtr(z) + spread * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
+
+    assert expected_counts(mean, sigma) == pytest.approx(above(0.0), abs=1e-11)
+    assert expected_counts(mean, sigma, clip=120.0) == pytest.approx(above(0.0) - above(120.0), abs=1e-10)
+    assert expected_counts(0.0, 2.0) == pytest.approx(2.0 / np.sqrt(2 * np.pi), abs=1e-12)
+    assert expected_counts([-1.0, 1e6], 0.0, clip=120.0) == pytest.approx([0.0, 120.0], abs=1e-11)
 
 
 def test_shapes_and_wrong_calls() -> None:

@@ -142,5 +142,5 @@ def test_published_files_are_reproduced(pcsmo_measurement: Path, name: str) -> N
     assert correlation(np.roll(image, 1, axis=2)) < found - 0.1  # a pixel aside
     assert published.image[used].sum() == pytest.approx(image[used].sum(), rel=0.01)
     assert (
-        image[0].mean() < 0.1 * real.simulate(**LITERATURE[name])[0].mean() * 12.4
+        image[0].mean() < 0.1 * real.simulate(**LITERATURE[name])[0].mean() * SCALE
     )  # dark where the measurement is not

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from insdl.instrument.counting import counted, expected_log
+from insdl.instrument.counting import counted, expected_counts, expected_log
 from insdl.instrument.coverage import detector_coverage
 from insdl.instrument.frame import EnergyBlock, ImageFrame
 from insdl.instrument.image import ImageSettings, ImageSimulator
@@ -16,6 +16,7 @@ __all__ = [
     "Measurement",
     "counted",
     "detector_coverage",
+    "expected_counts",
     "expected_log",
     "read_pcsmo",
 ]

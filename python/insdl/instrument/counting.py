@@ -1,10 +1,13 @@
-"""Counting noise as background-subtracted measurements have it: drawn, and what its logarithm is on average."""
+"""Counting noise as background-subtracted measurements have it: drawn, and what it makes of counts on average."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
+_Reals = npt.NDArray[np.float64]
 _REACH = 8.5  # standard deviations; 2e-17 of a Gaussian lies beyond
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
 
@@ -65,6 +68,24 @@ def expected_log(mean: npt.ArrayLike, sigma: npt.ArrayLike, *, clip: float = np.
     >>> float(expected_log(3.0, 0.0).round(3)), float(expected_log(0.0, 1.0).round(3))
     (1.098, 0.303)
     """
+    return _expected(np.log1p, mean, sigma, clip)
+
+
+def expected_counts(mean: npt.ArrayLike, sigma: npt.ArrayLike, *, clip: float = np.inf) -> npt.NDArray[np.float64]:
+    """The expected value of counts as `counted` draws them; parameters and errors as in `expected_log`.
+
+    Not ``mean``: an empty pixel counts sigma / sqrt(2 pi) on average, because what is negative was set to zero.
+
+    Examples
+    --------
+    >>> float(expected_counts(0.0, 1.0).round(4)), float(expected_counts(50.0, 1.0).round(4))
+    (0.3989, 50.0)
+    """
+    return _expected(lambda counts: counts, mean, sigma, clip)
+
+
+def _expected(function: Callable[[_Reals], _Reals], mean: npt.ArrayLike, sigma: npt.ArrayLike, clip: float) -> _Reals:
+    """The expected value of a function of counts that is zero at zero."""
     middle, floor = np.broadcast_arrays(np.asarray(mean, dtype=np.float64), np.asarray(sigma, dtype=np.float64))
     if (floor < 0).any():
         raise ValueError(f"sigma must not be negative, got {floor.min()}")
@@ -78,15 +99,15 @@ def expected_log(mean: npt.ArrayLike, sigma: npt.ArrayLike, *, clip: float = np.
     total = np.zeros(middle.shape)
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
         z = 0.5 * ((high - low) * node + high + low)
-        total += weight * np.log1p(np.maximum(middle + width * z, 0.0)) * np.exp(-0.5 * z * z)
+        total += weight * function(np.maximum(middle + width * z, 0.0)) * np.exp(-0.5 * z * z)
     total *= 0.5 * (high - low) / np.sqrt(2.0 * np.pi)
     cut = high < _REACH
     if cut.any():
-        total[cut] += np.log1p(clip) * _above(high[cut])
-    return np.where(certain, np.log1p(np.clip(middle, 0.0, clip)), total)
+        total[cut] += function(np.asarray(clip, dtype=np.float64)) * _above(high[cut])
+    return np.where(certain, function(np.clip(middle, 0.0, clip)), total)
 
 
-def _above(z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _above(z: _Reals) -> _Reals:
     """The standard normal's probability above z, for |z| up to the reach."""
     total = np.zeros(z.shape)
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
