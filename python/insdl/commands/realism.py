@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -68,12 +68,19 @@ def correlation(logs: _Image, measurement: Measurement, cells: npt.NDArray[np.bo
     return float(np.corrcoef(logs[used], seen)[0, 1])
 
 
-def run(measurement: Measurement, *, threads: int | None = None, progress: bool = True) -> dict[str, Any]:
+def run(
+    measurement: Measurement,
+    *,
+    ingredients: Sequence[Ingredient] | None = None,
+    threads: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
     """The ablation of the measured image, as plain numbers.
 
     Parameters
     ----------
     measurement : Measurement in the PCSMO frame.
+    ingredients : what to add, in this order; None for `INGREDIENTS`.
     progress : whether to say on the error stream what goes on.
 
     Returns
@@ -81,25 +88,28 @@ def run(measurement: Measurement, *, threads: int | None = None, progress: bool 
     dict
         ``rows`` (of `Row`), ``margins`` by energy range, ``ceiling``, ``low_energy`` (slice means at the lowest incident energy
         in units of the fourth), ``fit`` (scales and backgrounds of the whole model), and what it was made from.
+
+    Raises
+    ------
+    ValueError
+        If the measurement holds no counts.
     """
     if not measurement.image[measurement.measured].any():
         raise ValueError(f"the measurement holds no counts: {measurement.source}")
     watch = Stopwatch(progress)
     frame = pcsmo_frame()
+    order = INGREDIENTS if ingredients is None else tuple(ingredients)
     rows = []
     with watch("adding ingredients"):
-        for n in range(len(INGREDIENTS) + 1):
-            kept = INGREDIENTS[:n]
-            rows.append((INGREDIENTS[n - 1] if n else None, _correlations(kept, measurement, threads)))
+        for n in range(len(order) + 1):
+            rows.append((order[n - 1] if n else None, _correlations(order[:n], measurement, threads)))
     with watch("leaving each one out"):
-        left = {
-            one: _correlations([name for name in INGREDIENTS if name != one], measurement, threads)
-            for one in INGREDIENTS
-        }
+        left = {one: _correlations(_but(order, one), measurement, threads) for one in order}
     with watch("margins"):
-        whole = {name: simulated(name, INGREDIENTS, measurement, threads=threads) for name in MODELS}
-        plain = {name: simulated(name, _ONE_SCALE, measurement, threads=threads) for name in MODELS}
-        flat, _ = simulated("goodenough", _AT_ZERO_L, measurement, threads=threads)
+        whole = {name: simulated(name, order, measurement, threads=threads) for name in MODELS}
+        one_scale, at_zero_l = _but(order, "background and scale"), _but(order, "kinematic Ql")
+        plain = {name: simulated(name, one_scale, measurement, threads=threads) for name in MODELS}
+        flat, _ = simulated("goodenough", at_zero_l, measurement, threads=threads)
     centres = frame.bins.mean(axis=1)
     margins = []
     for low, high in ENERGY_RANGES:
@@ -132,8 +142,8 @@ def run(measurement: Measurement, *, threads: int | None = None, progress: bool 
     }
 
 
-_ONE_SCALE = tuple(name for name in INGREDIENTS if name != "background and scale")
-_AT_ZERO_L = tuple(name for name in INGREDIENTS if name != "kinematic Ql")
+def _but(ingredients: Sequence[Ingredient], one: Ingredient) -> list[Ingredient]:
+    return [name for name in ingredients if name != one]
 
 
 def _correlations(
@@ -190,7 +200,7 @@ def table(result: dict[str, Any]) -> str:
                 f"{'':14}{without['goodenough'] - whole['goodenough']:+12.4f}{without['dimer'] - whole['dimer']:+9.4f}"
             )
         lines.append(line)
-    lines += ["", *(f"  {name}: {WHAT[name]}" for name in INGREDIENTS)]
+    lines += ["", *(f"  {row['ingredient']}: {WHAT[row['ingredient']]}" for row in result["rows"][1:])]
     lines += ["", f"Noise ceiling, from the measurement's own mirror images: {result['ceiling']:.4f}", ""]
     lines.append(
         "Goodenough - dimer by energy transfer, whole model and (in brackets) with one scale and no background:"

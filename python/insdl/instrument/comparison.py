@@ -61,7 +61,19 @@ def compared(
         comparison; "none" for the counts as they are.
     noise : "expected" for the expected log(1 + counts) after counting noise with the measurement's `NOISE_SIGMA` and upper
         limit, "none" for log(1 + expected counts).
+
+    Raises
+    ------
+    ValueError
+        If an array has not the frame's shape, or a choice is none of these.
     """
+    for array, what in ((counts, "counts"), (measured_logs, "measured_logs"), (used, "used")):
+        if array.shape != frame.shape:
+            raise ValueError(f"{what} must have the frame's shape {frame.shape}, got {array.shape}")
+    if background not in ("fitted", "none"):
+        raise ValueError(f"background must be 'fitted' or 'none', got {background!r}")
+    if noise not in ("expected", "none"):
+        raise ValueError(f"noise must be 'expected' or 'none', got {noise!r}")
     n_blocks = len(frame.blocks)
     scale, planes = np.ones(n_blocks), np.zeros((n_blocks, 3))
     logs = np.zeros(frame.shape)
@@ -71,7 +83,7 @@ def compared(
     first = 0
     for number, block in enumerate(frame.blocks):
         cells = slice(first, first + len(np.asarray(block.bins)))
-        if background == "fitted":
+        if background == "fitted" and used[cells].any():
             scale[number], planes[number] = _fit(counts[cells], measured_logs[cells], used[cells], basis, first, noise)
         whole = scale[number] * counts[cells] + np.tensordot(planes[number], basis, 1)
         for n, cell in enumerate(whole):
@@ -98,14 +110,17 @@ def _in_logs(counts: _Reals, cell: int, noise: Noise) -> _Reals:
     if noise == "none":
         return np.asarray(np.log1p(np.maximum(counts, 0.0)))
     means, table = _expected_logs()
-    return np.interp(counts, means, table[cell])
+    return np.asarray(np.interp(counts, means, table[cell]))
 
 
 @cache
 def _expected_logs() -> tuple[_Reals, _Reals]:
     """Means, counts, and the expected logs of every cell there: (n,) and (60, n). Dense around zero, wide at the ends."""
     means = 0.5 * np.sinh(np.linspace(-4.8, 7.2, 1201))
-    return means, expected_log(means, NOISE_SIGMA.reshape(-1, 1), clip=CLIP)
+    table = expected_log(means, NOISE_SIGMA.reshape(-1, 1), clip=CLIP)
+    for array in (means, table):
+        array.setflags(write=False)
+    return means, table
 
 
 def noise_ceiling(logs: _Reals, used: _Mask) -> float:
