@@ -7,6 +7,7 @@ from insdl.instrument.coverage import detector_coverage
 from insdl.instrument.frame import EnergyBlock, ImageFrame
 from insdl.instrument.image import ImageSettings, ImageSimulator
 from insdl.instrument.measurement import Measurement, read_pcsmo
+from insdl.instrument.published import PublishedSimulator
 
 __all__ = [
     "EnergyBlock",
@@ -14,6 +15,7 @@ __all__ = [
     "ImageSettings",
     "ImageSimulator",
     "Measurement",
+    "PublishedSimulator",
     "counted",
     "detector_coverage",
     "expected_counts",
