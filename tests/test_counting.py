@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 
 from insdl.dataset import generator
-from insdl.instrument import counted
+from insdl.instrument import counted, counting
 from insdl.instrument.counting import expected_counts, expected_log
 
 CASES = [(0.0, 1.0), (-2.0, 1.5), (0.3, 0.36), (5.0, 5.1), (40.0, 2.0), (118.0, 1.0), (150.0, 3.0), (2.0, 0.0)]
@@ -76,3 +78,9 @@ def test_shapes_and_wrong_calls() -> None:
         expected_log(1.0, -1.0)
     with pytest.raises(ValueError, match="clip must be positive, got 0"):
         expected_log(1.0, 1.0, clip=0.0)
+
+
+def test_examples_in_the_docstrings() -> None:
+    tried = doctest.testmod(counting)
+    assert tried.attempted >= 2
+    assert tried.failed == 0

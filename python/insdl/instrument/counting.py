@@ -66,7 +66,7 @@ def expected_log(mean: npt.ArrayLike, sigma: npt.ArrayLike, *, clip: float = np.
     Examples
     --------
     >>> float(expected_log(3.0, 0.0).round(3)), float(expected_log(0.0, 1.0).round(3))
-    (1.098, 0.303)
+    (1.288, 0.267)
     """
     return _expected(np.log1p, mean, sigma, clip)
 
