@@ -19,6 +19,7 @@ from insdl.dataset.prior import Range
 from insdl.dataset.randomness import generator
 from insdl.instrument import ImageFrame, ImageSettings, ImageSimulator, detector_coverage
 from insdl.instrument.pcsmo import SCALE, SETTINGS, pcsmo_frame
+from insdl.instrument.published import PublishedSimulator
 from insdl.instrument.rb2mnf4 import WINDOWS, rb2mnf4_frame
 from insdl.materials import dimer, goodenough, rb2mnf4
 from insdl.materials.pcsmo import LITERATURE as PCSMO
@@ -110,6 +111,22 @@ def image_steps() -> Figure:
     return grid_of_maps(pcsmo_frame(), row, [name for name, _, _ in steps], "log(1 + counts)", size=1.6, top=3.0)
 
 
+def published_physics() -> Figure:
+    """The same model with the physics of the published simulations and with that of the spectrometer."""
+    frame, values = pcsmo_frame(), PCSMO["goodenough"]
+    sheets = {
+        "as published": PublishedSimulator(goodenough()).simulate(**values),
+        "insdl": SCALE * ImageSimulator(goodenough(), frame).simulate(SETTINGS, **values),
+    }
+    numbers = [0, 1, 3, 30, 35, 58]
+    titles = []
+    for number in numbers:
+        energy, low, high = frame.bin_at(number)
+        titles.append(f"Ei = {energy:g} meV\n{low:.3g} to {high:.3g} meV")
+    rows = {name: [np.log1p(sheet[n]) for n in numbers] for name, sheet in sheets.items()}
+    return grid_of_maps(frame, rows, titles, "log(1 + counts)", size=1.4, top=3.0)
+
+
 def kinematic_l() -> Figure:
     """Ql against energy transfer at (Qh, Qk) = (0, 0), for the incident energies of the PCSMO frame."""
     figure = Figure(figsize=(4.6, 3.2), layout="constrained")
@@ -177,7 +194,7 @@ def rb2mnf4_windows() -> Figure:
 def main(folder: Path) -> None:
     """Writes every picture."""
     folder.mkdir(parents=True, exist_ok=True)
-    for make in (pcsmo_models, image_steps, kinematic_l, dispersions, rb2mnf4_windows):
+    for make in (pcsmo_models, image_steps, published_physics, kinematic_l, dispersions, rb2mnf4_windows):
         figure = make()
         figure.savefig(folder / f"{make.__name__.replace('_', '-')}.png", dpi=120)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -346,6 +346,52 @@ def test_larger_cell_gives_the_same_image(cell: tuple[tuple[int, int], tuple[int
     settings = ImageSettings(broadening=0.02, twin_fraction=0.25, shift_h=0.01)
     one, many = (ImageSimulator(model, frame).simulate(settings) for model in (small, large))
     np.testing.assert_allclose(many / size, one, rtol=0, atol=1e-10)
+
+
+def test_doubled_cell_shows_no_ghost_branch() -> None:
+    """A ferromagnetic chain in a doubled cell: its second mode, at h + 1/2, is solved for and has no weight in the image."""
+    small, large = np.diag([4.0, 5.0, 10.0]), np.diag([8.0, 5.0, 10.0])
+    sites = [Site((x, 0.0, 0.0), 1.0, UP, "Mn2+") for x in (0.0, 0.5)]
+    bonds = [Bond(0, 1, (0, 0, 0), -1.0), Bond(1, 0, (1, 0, 0), -1.0)]
+    model = SpinModel(small, large, sites, bonds)
+    pixels = np.linspace(-0.9, 0.9, 19)
+    frame = ImageFrame([EnergyBlock(bins(np.linspace(0.02, 4.18, 209)), 60.0, (0.02, 0, 0), 0.0)], pixels, 1)
+    image = ImageSimulator(model, frame).simulate(ImageSettings())
+    centres = frame.bins.mean(axis=1)
+    width = 4.5 * 0.02 + 0.02  # where the kernel ends a Gaussian, and a bin
+    ghost = total = 0.0
+    for i, h in enumerate(pixels):
+        true, other = 2 * (1 - np.cos(2 * np.pi * h)), 2 * (1 + np.cos(2 * np.pi * h))
+        assert model.modes([[h, 0.3, 0.0]]).energy[0] == pytest.approx(sorted([true, other])[::-1], abs=1e-9)
+        apart = (np.abs(centres - other) < width) & (np.abs(centres - true) > width)
+        ghost += image[apart, i].sum()
+        total += image[:, i].sum()
+        if abs(true - other) > 2 * width:
+            assert apart.any()
+    assert total > 1.0
+    assert ghost < 1e-10 * total
+
+
+def test_form_factor_can_be_left_out() -> None:
+    """At fixed Q the two images differ by <F>^2; without a form factor no site needs an ion."""
+    cell = np.diag([4.0, 4.0, 10.0])
+    frame = ImageFrame([EnergyBlock([[1.0, 5.0]], 20.0, (0.1, 0, 0), 0.0, 0.5)], np.array([0.2, 0.5, 0.8]), 1)
+
+    def image(ion: str | None, form_factor: Literal["ion", "none"]) -> Reals:
+        model = SpinModel(cell, cell, [Site((0, 0, 0), 2.0, UP, ion)], zeeman=[Zeeman(0, (0, 0, -3.0))])
+        return ImageSimulator(model, frame, form_factor=form_factor).simulate()[0]
+
+    bare, whole = image(None, "none"), image("Mn2+", "ion")
+    for i, h in enumerate((0.2, 0.5, 0.8)):
+        for j, k in enumerate((0.2, 0.5, 0.8)):
+            q = 2 * np.pi * np.array([h / 4, k / 4, 0.5 / 10])
+            assert bare[i, j] == pytest.approx(
+                1.0 * (1 + q[2] ** 2 / (q @ q)) / 4.0, rel=3e-5
+            )  # S/2 (1 + cos^2) / width
+            assert whole[i, j] / bare[i, j] == pytest.approx(form_factor("Mn2+", np.linalg.norm(q)) ** 2, rel=1e-5)
+    np.testing.assert_array_equal(image("Mn2+", "none"), bare)
+    with pytest.raises(ValueError, match="form_factor must be 'ion' or 'none', got 'all'"):
+        image("Mn2+", "all")  # type: ignore[arg-type]
 
 
 def test_threads_give_the_same_bits() -> None:

@@ -1,4 +1,4 @@
-"""The command line: insdl pcsmo, insdl rb2mnf4, insdl measured, insdl fetch."""
+"""The command line: insdl pcsmo, rb2mnf4, realism, measured, fetch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from insdl.commands.measured import measured as measured_command
+from insdl.commands.realism import realism
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -40,6 +41,9 @@ def _guarded(job: Callable[[], Any]) -> Any:
 @click.version_option(package_name="insdl")
 def main() -> None:
     """Inelastic neutron scattering, understood with deep learning."""
+
+
+main.add_command(realism)
 
 
 def _common(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from insdl.instrument.counting import counted
+from insdl.instrument.counting import counted, expected_counts, expected_log
 from insdl.instrument.coverage import detector_coverage
 from insdl.instrument.frame import EnergyBlock, ImageFrame
 from insdl.instrument.image import ImageSettings, ImageSimulator
 from insdl.instrument.measurement import Measurement, read_pcsmo
+from insdl.instrument.published import PublishedSimulator
 
 __all__ = [
     "EnergyBlock",
@@ -14,7 +15,10 @@ __all__ = [
     "ImageSettings",
     "ImageSimulator",
     "Measurement",
+    "PublishedSimulator",
     "counted",
     "detector_coverage",
+    "expected_counts",
+    "expected_log",
     "read_pcsmo",
 ]

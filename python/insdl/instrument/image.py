@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,7 @@ class ImageSimulator:
     model : SpinModel. Layered (no bond leaves the layer along c), in split form, c perpendicular to a and b.
     frame : ImageFrame.
     margin : float, r.l.u. How far beyond the pixels S(Q, E) is sampled, for resolution and shifts.
+    form_factor : "ion" for the mean <j0> of the sites' ions, or "none" for 1; then no site needs an ion.
 
     Notes
     -----
@@ -75,7 +76,16 @@ class ImageSimulator:
     and where Qh and Qk can be exchanged besides, those with Qk <= Qh.
     """
 
-    def __init__(self, model: SpinModel, frame: ImageFrame, *, margin: float = 0.1) -> None:
+    def __init__(
+        self,
+        model: SpinModel,
+        frame: ImageFrame,
+        *,
+        margin: float = 0.1,
+        form_factor: Literal["ion", "none"] = "ion",
+    ) -> None:
+        if form_factor not in ("ion", "none"):
+            raise ValueError(f"form_factor must be 'ion' or 'none', got {form_factor!r}")
         if not model.core.is_layered:
             raise ValueError("an image needs a layered model, but a bond couples magnetic cells along c")
         if not model.core.is_split:
@@ -86,7 +96,7 @@ class ImageSimulator:
                 raise ValueError(f"an image needs c perpendicular to a and b, got {what} {cell.tolist()}")
         if abs(np.linalg.norm(lattice[2]) - np.linalg.norm(magnetic[2])) > 1e-6:
             raise ValueError("an image needs a magnetic cell with the c axis of the chemical cell")
-        self.model, self.frame, self.margin = model, frame, margin
+        self.model, self.frame, self.margin, self.form_factor = model, frame, margin, form_factor
         self._image = self._build(margin)
 
     def _build(self, margin: float) -> _core.Image:
@@ -144,6 +154,8 @@ class ImageSimulator:
                 ends.append(float(np.sum((np.array([largest, largest, block.fixed_l]) @ np.abs(cell)) ** 2)))
         step = 0.01
         q = np.sqrt(np.arange(0.0, max(ends) + 2 * step, step))
+        if self.form_factor == "none":
+            return np.ones_like(q), step
         ions = [site.ion for site in self.model.sites]
         if None in ions:
             raise ValueError(
