@@ -17,17 +17,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from insdl.crystal import real_numbers, reciprocal
+from insdl.crystal import real_numbers, reciprocal, shown
 from insdl.instrument.covariance import Conditional, checked_covariance, conditional
 from insdl.instrument.kinematics import kinematic_l
-from insdl.instrument.line import Line, Width
+from insdl.instrument.line import Line, Width, bose
 from insdl.instrument.quadrature import gaussian_lattices, n_nodes, steps_for
 from insdl.model import SpinModel
 from insdl.spinwave import spin_waves
 
 _Reals = npt.NDArray[np.float64]
-# Points (n, d) in r.l.u. of one domain to energies and weights of the modes there, (n, n_modes).
-_Spectrum = Callable[[_Reals], tuple[_Reals, _Reals]]
+Spectrum = Callable[[_Reals], tuple[_Reals, _Reals]]
 _CHUNK = 2_000_000  # numbers that a spectrum returns at once: memory
 
 
@@ -115,7 +114,7 @@ def convolve(
     twins : Twin, ... Domains and their shares.
     intrinsic_sigma : float or function of the modes' energy (any shape, meV), meV. Standard deviation that the modes
         themselves have, in quadrature.
-    temperature : float, kelvin, or None. The Bose factor n + 1 for E > 0, and modes at E < 0 with n; None is T = 0.
+    temperature : float, kelvin, or None. The Bose factor n + 1 for E > 0, and the modes of -Q with n at E < 0; None is T = 0.
     incident_energy : float or (n,), meV, or None. Multiplies a mode by kf/ki = sqrt((Ei - E) / Ei); None leaves that out.
     form_factor : "ion" multiplies each site's amplitude by <j0>(Q) of its ion, "none" does not.
     tolerance : float. Sums over Q are refined until the estimated error is below this share of the largest intensity.
@@ -142,17 +141,29 @@ def convolve(
     q = real_numbers(q_rlu, "q_rlu")
     if q.ndim != 2 or q.shape[1] != 3:
         raise ValueError(f"q_rlu must have shape (n, 3), got {q.shape}")
-    parts = conditional(checked_covariance(covariance, n=len(q), size=4))
-    spread = np.linalg.inv(frame).T @ parts.spread  # r.l.u. per standard deviation
-    parts = Conditional(spread, parts.drift, parts.variance)
+    line = Line(energy, bin_width, intrinsic_sigma, incident_energy)
+    to_rlu = np.linalg.inv(frame)
 
-    def spectrum(points: _Reals) -> tuple[_Reals, _Reals]:
-        modes = spin_waves(model, points, form_factor=form_factor, threads=threads, values=values)
-        return modes.energy, modes.intensity
+    def domain(matrix: _Reals) -> Convolved:
+        def spectrum(points: _Reals) -> tuple[_Reals, _Reals]:
+            places = points @ to_rlu @ matrix.T
+            modes = spin_waves(model, places, form_factor=form_factor, threads=threads, values=values)
+            return modes.energy, _without_divergence(modes.energy, modes.intensity, model)
 
-    domains = [(twin.fraction, np.asarray(twin.matrix)) for twin in twins]
-    line = Line(len(q), energy, bin_width, intrinsic_sigma, temperature, incident_energy)
-    return _convolve(spectrum, q, parts, line, domains, len(model.sites), tolerance, max_nodes)
+        def thermal(points: _Reals) -> tuple[_Reals, _Reals]:
+            return _thermal(spectrum(points), spectrum(-points), temperature)
+
+        return convolve_spectrum(
+            spectrum if temperature is None else thermal,
+            q @ frame,
+            covariance,
+            line,
+            tolerance=tolerance,
+            max_nodes=max_nodes,
+            numbers=len(model.sites),
+        )
+
+    return _over_twins(domain, twins)
 
 
 def convolve_layered(
@@ -197,71 +208,118 @@ def convolve_layered(
     q = real_numbers(q_hk, "q_hk")
     if q.ndim != 2 or q.shape[1] != 2:
         raise ValueError(f"q_hk must have shape (n, 2), got {q.shape}")
-    parts = conditional(checked_covariance(covariance, n=len(q), size=3))
     if flux not in ("none", "kf/ki"):
         raise ValueError(f"flux must be 'none' or 'kf/ki', got {flux!r}")
-
-    def spectrum(points: _Reals) -> tuple[_Reals, _Reals]:
-        flat = np.column_stack([points, np.zeros(len(points))])
-        found = spin_waves(model, flat, threads=threads, values=values).energy
-        heights = kinematic_l(
-            points[:, :1], points[:, 1:], found, incident_energy=incident_energy, lattice=model.lattice
-        )
-        seen = np.isfinite(heights)
-        node, mode = np.nonzero(seen)
-        places = np.column_stack([points[node], heights[seen]])
-        there = spin_waves(model, places, form_factor=form_factor, threads=threads, values=values)
-        weight = np.zeros(found.shape)
-        weight[node, mode] = there.intensity[np.arange(len(node)), mode]
-        return found, weight
-
-    domains = []
     for twin in twins:
         matrix = np.asarray(twin.matrix)
-        if np.abs(matrix[2, :2]).max() > 1e-9 or np.abs(matrix[:2, 2]).max() > 1e-9 or abs(matrix[2, 2] - 1) > 1e-9:
+        if np.abs(np.r_[matrix[2, :2], matrix[:2, 2], matrix[2, 2] - 1.0]).max() > 1e-9:
             raise ValueError(f"a twin of a layered model must leave Ql alone, got the matrix {matrix.tolist()}")
-        domains.append((twin.fraction, matrix[:2, :2]))
-    ratio = incident_energy if flux == "kf/ki" else None
-    line = Line(len(q), energy, bin_width, intrinsic_sigma, temperature, ratio)
-    return _convolve(spectrum, q, parts, line, domains, len(model.sites) ** 2, tolerance, max_nodes)
+    line = Line(energy, bin_width, intrinsic_sigma, incident_energy if flux == "kf/ki" else None)
+
+    def domain(matrix: _Reals) -> Convolved:
+        def modes(points: _Reals, sign: float) -> tuple[_Reals, _Reals]:
+            """Magnons that are made (sign 1), or taken up at -Q by a neutron that gains their energy (sign -1)."""
+            places = np.column_stack([points @ matrix[:2, :2].T, np.zeros(len(points))])
+            found = spin_waves(model, sign * places, threads=threads, values=values).energy
+            heights = kinematic_l(
+                places[:, :1], places[:, 1:2], sign * found, incident_energy=incident_energy, lattice=model.lattice
+            )
+            node, mode = np.nonzero(np.isfinite(heights))
+            seen = sign * np.column_stack([places[node, :2], heights[node, mode]])
+            there = spin_waves(model, seen, form_factor=form_factor, threads=threads, values=values)
+            weight = np.zeros(found.shape)
+            weight[node, mode] = there.intensity[np.arange(len(node)), mode]
+            return found, _without_divergence(found, weight, model)
+
+        def spectrum(points: _Reals) -> tuple[_Reals, _Reals]:
+            made = modes(points, 1.0)
+            return made if temperature is None else _thermal(made, modes(points, -1.0), temperature)
+
+        return convolve_spectrum(
+            spectrum, q, covariance, line, tolerance=tolerance, max_nodes=max_nodes, numbers=len(model.sites) ** 2
+        )
+
+    return _over_twins(domain, twins)
 
 
-def _convolve(
-    spectrum: _Spectrum,
-    q: _Reals,
-    parts: Conditional,
+def _without_divergence(energy: _Reals, weight: _Reals, model: SpinModel) -> _Reals:
+    """Weights with zero for modes at zero energy whose weight diverges: far more than all spins have together."""
+    most = 100.0 * sum(site.spin for site in model.sites) / (model.n_chemical_cells or 1)
+    diverges = (energy <= 1e-5 * energy.max(axis=1, keepdims=True)) & ~(weight <= most)
+    return np.where(diverges, 0.0, weight)
+
+
+def _thermal(
+    made: tuple[_Reals, _Reals], taken: tuple[_Reals, _Reals], temperature: float | None
+) -> tuple[_Reals, _Reals]:
+    """Modes with their Bose factors: n + 1 for those made at Q, n for those taken up at -Q, at minus their energy."""
+    if temperature is None or not 0 < temperature < np.inf:
+        raise ValueError(f"temperature must be positive (kelvin), or None for T = 0, got {temperature}")
+    energy = np.concatenate([made[0], -taken[0]], axis=1)
+    with np.errstate(invalid="ignore"):  # a mode at zero energy without weight; it stays without
+        weight = [made[1] * (bose(made[0], temperature) + 1.0), taken[1] * bose(taken[0], temperature)]
+    return energy, np.concatenate(weight, axis=1)
+
+
+def _over_twins(convolved: Callable[[_Reals], Convolved], twins: Sequence[Twin]) -> Convolved:
+    """The sum over domains of what ``convolved`` makes of each domain's matrix, by their fractions."""
+    shares = [twin.fraction for twin in twins]
+    if not shares or sum(shares) > 1.0 + 1e-9:
+        raise ValueError(f"fractions of the twins must sum to at most 1, got {shares}")
+    parts = [(twin.fraction, convolved(np.asarray(twin.matrix))) for twin in twins]
+    return Convolved(
+        np.sum([share * part.intensity for share, part in parts], axis=0),
+        np.sum([share * part.error for share, part in parts], axis=0),
+        sum(part.n_nodes for _, part in parts),
+    )
+
+
+def convolve_spectrum(
+    spectrum: Spectrum,
+    q: npt.ArrayLike,
+    covariance: npt.ArrayLike,
     line: Line,
-    domains: Sequence[tuple[float, _Reals]],
-    numbers: int,
-    tolerance: float,
-    max_nodes: int,
+    *,
+    tolerance: float = 1e-3,
+    max_nodes: int = 100_000,
+    numbers: int = 16,
 ) -> Convolved:
-    """Sums over lattices for every point and domain, refined where they differ; ``numbers`` that a spectrum needs a node."""
-    if not np.isfinite(q).all():
-        raise ValueError("momentum transfers must be finite")
-    if not domains or sum(fraction for fraction, _ in domains) > 1.0 + 1e-9:
-        raise ValueError(f"fractions of the twins must sum to at most 1, got {[fraction for fraction, _ in domains]}")
-    total, error, nodes = np.zeros(len(q)), np.zeros(len(q)), 0
-    for fraction, matrix in domains:
-        if not len(q) or fraction == 0.0:
-            continue
-        job = _Domain(spectrum, q @ matrix.T, matrix @ parts.spread, parts, line, numbers)
-        intensity, lacking, used = job.integrate(tolerance, max_nodes)
-        total += fraction * intensity
-        error += fraction * lacking
-        nodes += used
-    return Convolved(total, error, nodes)
+    """Any spectrum of sharp modes seen with a full covariance.
+
+    Parameters
+    ----------
+    spectrum : function of points (m, d), in the coordinates of ``q``, to energies and weights (m, n_modes) of the modes there;
+        meV, negative where the neutron gains energy.
+    q : (n, d) float64, d at most 3. Nominal points in any linear coordinates.
+    covariance : (n, d + 1, d + 1) or (d + 1, d + 1) float64. Over these coordinates and E (meV).
+    line : Line. Nominal energies and the shape of a mode.
+    tolerance, max_nodes : as in `convolve`.
+    numbers : int. About how many numbers ``spectrum`` makes for a point: bounds the memory.
+
+    Returns
+    -------
+    Convolved. In the unit of the weights, per meV.
+    """
+    places = real_numbers(q, "q")
+    if places.ndim != 2 or not 1 <= places.shape[1] <= 3 or not np.isfinite(places).all():
+        raise ValueError(f"q must be finite and of shape (n, d), d at most 3, got {shown(places.tolist())}")
+    if len(places) != len(np.asarray(line.energy)):
+        raise ValueError(
+            f"energy must have shape ({len(places)},) like the momentum transfers, got {np.shape(line.energy)}"
+        )
+    parts = conditional(checked_covariance(covariance, n=len(places), size=places.shape[1] + 1))
+    if not len(places):
+        return Convolved(np.zeros(0), np.zeros(0), 0)
+    return _Sum(spectrum, places, parts, line, numbers).integrate(tolerance, max_nodes)
 
 
-class _Domain:
-    """The sums of one domain: points in its own axes."""
+class _Sum:
+    """The sums over lattices of all points."""
 
-    def __init__(
-        self, spectrum: _Spectrum, q: _Reals, spread: _Reals, parts: Conditional, line: Line, numbers: int
-    ) -> None:
+    def __init__(self, spectrum: Spectrum, q: _Reals, parts: Conditional, line: Line, numbers: int) -> None:
         self.spectrum, self.q, self.parts, self.line, self.numbers = spectrum, q, parts, line, numbers
-        rotation, slopes = self._slopes(spread)
-        self.spread = spread @ rotation
+        rotation, slopes = self._slopes(parts.spread)
+        self.spread = parts.spread @ rotation
         self.drift = np.einsum("ni,nij->nj", parts.drift, rotation)
         self.steps = [steps_for(row) for row in slopes]
 
@@ -288,7 +346,7 @@ class _Domain:
         )
         return axes, np.where(empty | ~wide.any(axis=1)[:, None], np.nan, moved)
 
-    def integrate(self, tolerance: float, max_nodes: int) -> tuple[_Reals, _Reals, int]:
+    def integrate(self, tolerance: float, max_nodes: int) -> Convolved:
         intensity, error, nodes = np.zeros(len(self.q)), np.zeros(len(self.q)), 0
         steps = [_coarser(row, max_nodes) for row in self.steps]
         left = np.arange(len(self.q))
@@ -301,7 +359,7 @@ class _Domain:
             left = left[allowed & missed]
             for i in left.tolist():
                 steps[i] = finer[i]
-        return intensity, error, nodes
+        return Convolved(intensity, error, nodes)
 
     def _sums(self, points: npt.NDArray[np.int64], steps: Sequence[tuple[float, ...]]) -> tuple[_Reals, _Reals, int]:
         """Means of both lattices, half their difference, and the number of nodes."""
