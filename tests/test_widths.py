@@ -28,7 +28,7 @@ def test_full_width_at_half_maximum() -> None:
 
 
 def test_bad_functions_are_refused() -> None:
-    with pytest.raises(ValueError, match="must be positive and finite, got 0.0 at"):
+    with pytest.raises(ValueError, match=r"must be positive and finite, got 0\.0 at"):
         fit_width(lambda energy: 0.0 * energy, 0.0, 1.0)
     with pytest.raises(ValueError, match="one width for each"):
         fit_width(lambda energy: 1.0, 0.0, 1.0)
