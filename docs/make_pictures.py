@@ -188,7 +188,7 @@ def rb2mnf4_windows() -> Figure:
 def resolution_ellipses() -> Figure:
     """A ferromagnet's magnon on both sides of a zone centre: resolution ellipses of a triple-axis spectrometer, and scans."""
     cell = np.diag([4.0, 4.0, 6.0])
-    bonds = [Bond(0, 0, (1, 0, 0), -1.0), Bond(0, 0, (0, 1, 0), -1.0)]
+    bonds = [Bond(0, 0, (1, 0, 0), -2.5), Bond(0, 0, (0, 1, 0), -2.5)]
     model = SpinModel(cell, cell, [Site((0, 0, 0), 2.0, (0, 0, 1), "Mn2+")], bonds, zeeman=[Zeeman(0, (0, 0, -0.5))])
     collimation = np.full(4, 40) * ARCMINUTE
     graphite = [MosaicCrystal(PG002, 30 * ARCMINUTE, sense) for sense in (1, 1)]
@@ -196,19 +196,19 @@ def resolution_ellipses() -> Figure:
     plane = {"u": (1.0, 0.0, 0.0), "v": (0.0, 1.0, 0.0)}
     figure = Figure(figsize=(7.6, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    h = np.linspace(0.7, 1.3, 200)
-    left.plot(h, model.modes(np.column_stack([h, 0 * h, 0 * h])).energy[:, 0], "k-", lw=1)
+    h = np.linspace(0.78, 1.22, 200)
+    left.plot(h, model.modes(np.column_stack([h, 0 * h, 0 * h])).energy[:, 0], "k-", lw=0.8)
     circle = np.stack([np.cos(angle := np.linspace(0, 2 * np.pi, 200)), np.sin(angle)])
     for colour, place in (("C0", 0.83), ("C1", 1.17)):
         q = np.array([[place, 0.0, 0.0]])
         energy = float(model.modes(q).energy[0, 0])
         covariance = covariance_to_rlu(scan_covariance(spectrometer, q, [energy], lattice=cell, **plane), cell)[0]
         ellipse = FWHM_PER_SIGMA / 2 * np.linalg.cholesky(covariance[np.ix_([0, 3], [0, 3])]) @ circle
-        left.plot(place + ellipse[0], energy + ellipse[1], color=colour)
-        energies = energy + np.linspace(-3.5, 3.5, 71)
-        scan = simulated_scan(model, spectrometer, np.repeat(q, 71, axis=0), energies, **plane)
+        left.fill(place + ellipse[0], energy + ellipse[1], color=colour, alpha=0.7)
+        energies = energy + np.linspace(-4, 5, 91)
+        scan = simulated_scan(model, spectrometer, np.repeat(q, 91, axis=0), energies, **plane)
         right.plot(energies, scan.intensity, color=colour, label=f"Q = ({place:g}, 0, 0)")
-    left.set(xlabel="Qh (r.l.u.), Qk = Ql = 0", ylabel="energy (meV)", ylim=(0, 14))
+    left.set(xlabel="Qh (r.l.u.), Qk = Ql = 0", ylabel="energy (meV)", ylim=(0, 9))
     right.set(xlabel="energy (meV)", ylabel="intensity (1/meV)")
     right.legend(fontsize=8)
     return figure

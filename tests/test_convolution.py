@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from insdl.instrument.convolution import (
 from insdl.instrument.covariance import with_mosaic
 from insdl.instrument.kinematics import kinematic_l
 from insdl.instrument.line import Line
+from insdl.instrument.pcsmo import TABLE_SETTINGS, pcsmo_frame
+from insdl.instrument.resolution import read_resolution_table
 from insdl.materials import goodenough
 from insdl.materials.pcsmo import LITERATURE
 from insdl.units import BOLTZMANN
@@ -211,7 +214,7 @@ def test_image_is_this_convolution_with_a_diagonal_covariance(name: str) -> None
     frame = ImageFrame([EnergyBlock(bins, incident, (sigma, 0.0, 0.0), sigma_q)], pixels, 10)
     image = ImageSimulator(model, frame).simulate(settings, **values)
     bright = np.argwhere(image.min(axis=0) > 0.3 * image.max(axis=(1, 2)).min())
-    chosen = bright[np.random.default_rng(5).permutation(len(bright))[:4]]
+    chosen = bright[np.random.default_rng(5).permutation(len(bright))[:3]]
     places, weights = over_pixel(pixels, chosen, 4)
     width_q = np.hypot(sigma_q, settings.extra_sigma_q)
     twins = [Twin(1 - settings.twin_fraction, np.eye(3)), Twin(settings.twin_fraction, SWAP)]
@@ -232,6 +235,46 @@ def test_image_is_this_convolution_with_a_diagonal_covariance(name: str) -> None
         expected = image[number][tuple(chosen.T)]
         assert expected.max() > 0.3 * image[number].max()
         np.testing.assert_allclose(seen, expected, rtol=0, atol=3e-5 * expected.max())
+
+
+@pytest.mark.slow
+def test_off_diagonal_terms_of_pcsmo(pcsmo_measurement: Path) -> None:
+    """With the published covariances: bright pixels change by a few percent, not by tens and not by nothing.
+
+    The diagonal is what the kernel makes of the frame, but for the width's change over a bin and across Q: to 3 %.
+    """
+    folder = pcsmo_measurement / "resolution"
+    if not folder.is_dir():
+        pytest.skip(f"THE PUBLISHED RESOLUTION TABLES ARE NOT TESTED: no folder {folder}")
+    model, values, frame = goodenough(), dict(LITERATURE["goodenough"]), pcsmo_frame()
+    image = ImageSimulator(model, frame).simulate(TABLE_SETTINGS, **values)
+    number = 35  # Ei = 70 meV, 28 to 32 meV
+    incident, low, high = frame.bin_at(number)
+    table = read_resolution_table(folder / f"PCSMO_ei{incident:g}_resolution.txt")
+    bright = np.argwhere(image[number] > 0.5 * image[number].max())
+    chosen = bright[generator(0, "tests/off-diagonal", 0).permutation(len(bright))[:5]]
+    pixels = np.asarray(frame.pixels)
+    places, weights = over_pixel(pixels, chosen, 4)
+    covariance = np.repeat(table.at(*pixels[chosen].T, 0.5 * (low + high)), len(weights), axis=0)
+    upright = covariance * np.eye(3)
+    seen = []
+    for resolution in (covariance, upright):
+        found = convolve_layered(
+            model,
+            places.reshape(-1, 2),
+            np.full(len(resolution), 0.5 * (low + high)),
+            resolution,
+            incident_energy=incident,
+            values=values,
+            bin_width=high - low,
+            twins=[Twin(0.5, np.eye(3)), Twin(0.5, SWAP)],
+            tolerance=2e-3,
+            max_nodes=6000,
+        )
+        seen.append(found.intensity.reshape(len(chosen), -1) @ weights * (model.n_chemical_cells or 1))
+    change = np.sqrt(np.mean((seen[0] / seen[1] - 1) ** 2))
+    assert 0.002 < change < 0.2
+    np.testing.assert_allclose(seen[1], image[number][tuple(chosen.T)], rtol=0.03)
 
 
 def test_layered_is_the_general_one_with_ql_tied_to_q_and_e() -> None:

@@ -41,6 +41,8 @@ def test_mosaic_is_that_of_small_rotations() -> None:
     added = with_mosaic(np.zeros((4, 4)), q, mosaic=mosaic)
     np.testing.assert_allclose(added[:3, :3], np.cov(drawn.T), atol=0.01 * np.abs(added).max())
     np.testing.assert_allclose(added[:3, :3] @ q, 0.0, atol=1e-16)
+    both = with_mosaic(np.zeros((4, 4)), [q, 2 * q], mosaic=mosaic)
+    np.testing.assert_allclose(both, [added, 4 * added])
     across = np.cross(q, [0, 0, 1.0])
     assert across @ added[:3, :3] @ across / (across @ across) == pytest.approx((mosaic * np.linalg.norm(q)) ** 2)
     assert not added[3].any()

@@ -57,20 +57,21 @@ def with_mosaic(covariance: npt.ArrayLike, q_cart: npt.ArrayLike, *, mosaic: flo
 
     Parameters
     ----------
-    covariance : (n, 4, 4) or (4, 4) float64, Cartesian.
+    covariance : (n, 4, 4) or (4, 4) float64, Cartesian; one stands for all.
     q_cart : (n, 3) or (3,) float64, 1/angstrom. Nominal momentum transfers.
     mosaic : float, radian. Standard deviation of the blocks' rotation around every axis.
 
     Returns
     -------
-    (n, 4, 4) or (4, 4) float64. A small rotation w moves Q by w x Q, of covariance mosaic^2 (|Q|^2 - Q Q^T): nothing along
-    Q, mosaic |Q| across (Werner & Pynn, J. Appl. Phys. 42, 4736 (1971), for the triple-axis spectrometer).
+    (n, 4, 4), or (4, 4) for one Q, float64. A small rotation w moves Q by w x Q, of covariance mosaic^2 (|Q|^2 - Q Q^T):
+    nothing along Q, mosaic |Q| across (Werner & Pynn, J. Appl. Phys. 42, 4736 (1971), for the triple-axis spectrometer).
     """
     q = np.asarray(q_cart, dtype=np.float64)
-    result = np.array(covariance, dtype=np.float64)
+    given = np.asarray(covariance, dtype=np.float64)
     if not (np.isfinite(mosaic) and mosaic >= 0):
         raise ValueError(f"mosaic must be finite and not negative (radian), got {mosaic}")
     across = np.sum(q * q, axis=-1)[..., None, None] * np.eye(3) - q[..., :, None] * q[..., None, :]
+    result = np.array(np.broadcast_to(given, (*np.broadcast_shapes(given.shape[:-2], q.shape[:-1]), 4, 4)))
     result[..., :3, :3] += mosaic**2 * across
     return result
 

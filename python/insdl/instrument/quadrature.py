@@ -43,7 +43,7 @@ def n_nodes(steps: tuple[float, ...]) -> float:
     return float(2.0 * volume / np.prod(finite)) if finite else 1.0
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def gaussian_lattices(steps: tuple[float, ...]) -> tuple[tuple[_Reals, _Reals], tuple[_Reals, _Reals]]:
     """Two interleaving lattices for averages over independent standard Gaussians.
 
