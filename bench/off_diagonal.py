@@ -74,7 +74,7 @@ def main(count: int) -> None:
         full, diagonal, kernel = both(points, settings).T
         rms = np.sqrt(np.mean((full - diagonal) ** 2)) / np.sqrt(np.mean(diagonal**2))
         bright = diagonal > 0.1 * diagonal.max()
-        relative = np.sqrt(np.mean((full / diagonal - 1.0)[bright] ** 2))
+        relative = np.sqrt(np.mean((full[bright] / diagonal[bright] - 1.0) ** 2))
         noise = np.sqrt(NOISE_SIGMA.ravel()[points[:, 0]] ** 2 + SCALE * diagonal)
         in_noise = np.sqrt(np.mean((SCALE * (full - diagonal) / noise) ** 2))
         offset = np.sqrt(np.mean((kernel - diagonal) ** 2)) / np.sqrt(np.mean(diagonal**2))
