@@ -13,14 +13,25 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from insdl import SpinModel
+from insdl import Bond, Site, SpinModel, Zeeman
 from insdl.dataset.pcsmo import DetectionPrior, detect
 from insdl.dataset.prior import Range
 from insdl.dataset.randomness import generator
-from insdl.instrument import ImageFrame, ImageSettings, ImageSimulator, detector_coverage
+from insdl.instrument import (
+    ImageFrame,
+    ImageSettings,
+    ImageSimulator,
+    MosaicCrystal,
+    TripleAxis,
+    detector_coverage,
+    simulated_scan,
+)
+from insdl.instrument.covariance import covariance_to_rlu
 from insdl.instrument.pcsmo import SCALE, SETTINGS, pcsmo_frame
 from insdl.instrument.published import PublishedSimulator
 from insdl.instrument.rb2mnf4 import WINDOWS, rb2mnf4_frame
+from insdl.instrument.triple_axis import ARCMINUTE, PG002, scan_covariance
+from insdl.instrument.widths import FWHM_PER_SIGMA
 from insdl.materials import dimer, goodenough, rb2mnf4
 from insdl.materials.pcsmo import LITERATURE as PCSMO
 from insdl.materials.rb2mnf4 import LITERATURE as RB2MNF4
@@ -191,10 +202,47 @@ def rb2mnf4_windows() -> Figure:
     return grid_of_maps(frame, rows, titles, "√ intensity", size=1.6, top=float(np.percentile(np.sqrt(first), 99.5)))
 
 
+def resolution_ellipses() -> Figure:
+    """A ferromagnet's magnon on both sides of a zone centre: resolution ellipses of a triple-axis spectrometer, and scans."""
+    cell = np.diag([4.0, 4.0, 6.0])
+    bonds = [Bond(0, 0, (1, 0, 0), -2.5), Bond(0, 0, (0, 1, 0), -2.5)]
+    model = SpinModel(cell, cell, [Site((0, 0, 0), 2.0, (0, 0, 1), "Mn2+")], bonds, zeeman=[Zeeman(0, (0, 0, -0.5))])
+    collimation = np.full(4, 40) * ARCMINUTE
+    graphite = [MosaicCrystal(PG002, 30 * ARCMINUTE, sense) for sense in (1, 1)]
+    spectrometer = TripleAxis(*graphite, -1, "kf", 14.7, collimation, 2 * collimation)
+    plane = {"u": (1.0, 0.0, 0.0), "v": (0.0, 1.0, 0.0)}
+    figure = Figure(figsize=(7.6, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    h = np.linspace(0.78, 1.22, 200)
+    left.plot(h, model.modes(np.column_stack([h, 0 * h, 0 * h])).energy[:, 0], "k-", lw=0.8)
+    circle = np.stack([np.cos(angle := np.linspace(0, 2 * np.pi, 200)), np.sin(angle)])
+    for colour, place in (("C0", 0.83), ("C1", 1.17)):
+        q = np.array([[place, 0.0, 0.0]])
+        energy = float(model.modes(q).energy[0, 0])
+        covariance = covariance_to_rlu(scan_covariance(spectrometer, q, [energy], lattice=cell, **plane), cell)[0]
+        ellipse = FWHM_PER_SIGMA / 2 * np.linalg.cholesky(covariance[np.ix_([0, 3], [0, 3])]) @ circle
+        left.fill(place + ellipse[0], energy + ellipse[1], color=colour, alpha=0.7)
+        energies = energy + np.linspace(-4, 5, 91)
+        scan = simulated_scan(model, spectrometer, np.repeat(q, 91, axis=0), energies, **plane)
+        right.plot(energies, scan.intensity, color=colour, label=f"Q = ({place:g}, 0, 0)")
+    left.set(xlabel="Qh (r.l.u.), Qk = Ql = 0", ylabel="energy (meV)", ylim=(0, 9))
+    right.set(xlabel="energy (meV)", ylabel="intensity (1/meV)")
+    right.legend(fontsize=8)
+    return figure
+
+
 def main(folder: Path) -> None:
     """Writes every picture."""
     folder.mkdir(parents=True, exist_ok=True)
-    for make in (pcsmo_models, image_steps, published_physics, kinematic_l, dispersions, rb2mnf4_windows):
+    for make in (
+        pcsmo_models,
+        image_steps,
+        published_physics,
+        kinematic_l,
+        dispersions,
+        rb2mnf4_windows,
+        resolution_ellipses,
+    ):
         figure = make()
         figure.savefig(folder / f"{make.__name__.replace('_', '-')}.png", dpi=120)
 

@@ -1,167 +1,107 @@
-"""Detectors in (Q, E): closed forms, the frame of the spectrometer, binning against plain loops."""
+"""Kinematics against conservation of energy and momentum, and against what the image kernel does."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from insdl.crystal import reciprocal
-from insdl.dataset.randomness import generator
-from insdl.measured import Axis, DetectorSpectra, detector_q_cart, orientation_matrix, to_histogram
-from insdl.units import NEUTRON_E_PER_K2
+from insdl import SpinModel, Zeeman
+from insdl.instrument import EnergyBlock, ImageFrame, ImageSimulator
+from insdl.instrument.kinematics import (
+    detector_angles,
+    kinematic_l,
+    momentum_transfer,
+    q_along_beam,
+    wave_number,
+)
+from insdl.materials.pcsmo import A, B, C
+from insdl.model import Site
 
-TRICLINIC = np.array([[4.0, 0.3, 0.1], [-0.5, 5.0, 0.4], [0.2, 0.6, 7.0]])
+PCSMO = np.diag([A, B, C])
 
 
-def spectra(n: int = 300, m: int = 8, *, seed: int = 0, incident_energy: float = 30.0) -> DetectorSpectra:
-    rng = generator(seed, "tests/kinematics", 0)
-    signal = rng.uniform(0.0, 5.0, (n, m))
-    signal[rng.random((n, m)) < 0.1] = np.nan
-    return DetectorSpectra(
-        signal, rng.uniform(0.1, 1.0, (n, m)), np.linspace(-4.0, 0.9 * incident_energy, m + 1),
-        rng.uniform(0.0, 2.0, n), rng.uniform(-np.pi, np.pi, n), np.full(n, 3.0), incident_energy, 0.0, None, "test", "",
+def test_wave_number_of_known_neutrons() -> None:
+    """Thermal 25.3 meV is 3.494 1/angstrom (1.798 angstrom, 2200 m/s) in every textbook."""
+    assert float(wave_number(25.3)) == pytest.approx(3.494, abs=5e-4)
+    assert 2 * np.pi / float(wave_number(25.3)) == pytest.approx(1.798, abs=5e-4)
+    assert np.isnan(wave_number(-1.0))
+
+
+def test_momentum_and_energy_are_conserved() -> None:
+    rng = np.random.default_rng(1)
+    two_theta, azimuth = rng.uniform(0.0, np.pi, 200), rng.uniform(-np.pi, np.pi, 200)
+    incident = rng.uniform(10.0, 200.0, 200)
+    energy = incident * rng.uniform(-0.5, 0.99, 200)
+    q = momentum_transfer(two_theta, azimuth, energy, incident_energy=incident)
+    ki = np.stack([0 * incident, 0 * incident, wave_number(incident)], axis=1)
+    kf = ki - q
+    np.testing.assert_allclose(2.0721 * np.sum(ki**2 - kf**2, axis=1), energy, atol=1e-10)
+    np.testing.assert_allclose(np.sum(ki * kf, axis=1), np.linalg.norm(ki, axis=1) * np.linalg.norm(kf, axis=1)
+                               * np.cos(two_theta), atol=1e-10)  # fmt: skip
+    # The neutron flies to the azimuth; the sample takes up the opposite.
+    np.testing.assert_allclose(np.arctan2(kf[:, 1], kf[:, 0]), azimuth, atol=1e-9)
+    back = detector_angles(q, energy, incident_energy=incident)
+    np.testing.assert_allclose(back[0], two_theta, atol=1e-7)
+    np.testing.assert_allclose(back[1], azimuth, atol=1e-7)
+
+
+def test_elastic_scattering_is_braggs_law() -> None:
+    """|Q| = 2 k sin(theta), and the forward beam has Q = 0."""
+    angle = np.array([0.0, 0.3, 1.1, np.pi])
+    q = momentum_transfer(angle, 0.4, 0.0, incident_energy=30.0)
+    np.testing.assert_allclose(np.linalg.norm(q, axis=1), 2 * wave_number(30.0) * np.sin(angle / 2), atol=1e-12)
+
+
+def test_a_q_off_the_surface_is_not_seen() -> None:
+    q = momentum_transfer(0.5, 0.1, 10.0, incident_energy=50.0)
+    assert np.isfinite(detector_angles(q, 10.0, incident_energy=50.0)).all()
+    assert np.isnan(detector_angles(q, 12.0, incident_energy=50.0)).all()
+
+
+def test_kinematic_l_conserves_energy() -> None:
+    rng = np.random.default_rng(2)
+    h, k, energy = rng.uniform(-1, 1, 100), rng.uniform(-1, 1, 100), rng.uniform(0, 40, 100)
+    height = kinematic_l(h, k, energy, incident_energy=70.0, lattice=PCSMO)
+    q = 2 * np.pi * np.stack([h / A, k / B, height / C], axis=1)
+    kf = np.array([0.0, 0.0, np.sqrt(70.0 / 2.0721)]) - q
+    np.testing.assert_allclose(2.0721 * np.sum(kf**2, axis=1), 70.0 - energy, rtol=1e-12)
+    assert np.isfinite(detector_angles(q, energy, incident_energy=70.0)).all()
+    # From the design: at (0, 0), from 0.72 to 4.5 over the bins of Ei = 25 meV within their printed digits.
+    ends = kinematic_l(0.0, 0.0, np.array([0.1, 0.46]) * 25.0, incident_energy=25.0, lattice=PCSMO)
+    np.testing.assert_allclose(ends[0], (1 - np.sqrt(0.9)) * np.sqrt(25 / 2.0721) * C / (2 * np.pi))
+    assert np.isnan(kinematic_l(1.0, 1.0, 24.9, incident_energy=25.0, lattice=PCSMO))
+
+
+def test_kinematic_l_is_the_kernels() -> None:
+    """A flat mode of two layers shows 1 + cos(2 pi L / 5) of the L it is seen at: read the kernel's L off its picture.
+
+    Two layers of a ferromagnet d = c/5 apart, uncoupled, in one field: their in-phase structure factor is computed by
+    `modes` at the L of `kinematic_l`, and the kernel must show the same in every pixel.
+    """
+    cell = np.diag([5.0, 6.0, 18.0])
+    field = 20.0
+    model = SpinModel(
+        cell, cell, [Site((0, 0, z), 1.0, (0, 0, 1), "Mn2+") for z in (0.0, 0.2)],
+        zeeman=[Zeeman(i, (0, 0, -field)) for i in range(2)],
     )  # fmt: skip
+    pixels = np.linspace(-0.8, 0.8, 5)
+    block = EnergyBlock([(field - 1e-3, field + 1e-3)], 60.0, (1e-5, 0, 0), 0.0)
+    image = ImageSimulator(model, ImageFrame([block], pixels, 1)).simulate()[0]
+    h, k = np.meshgrid(pixels, pixels, indexing="ij")
+    heights = kinematic_l(h, k, field, incident_energy=60.0, lattice=cell)
+    assert np.ptp(heights) > 0.5  # the test sees the shape of the surface, not one value
+    q = np.stack([h, k, heights], axis=-1).reshape(-1, 3)
+    expected = model.modes(q, form_factor="ion").intensity.sum(axis=1).reshape(h.shape) / 2e-3
+    np.testing.assert_allclose(image, expected, rtol=2e-5)
+    wrong = model.modes(q * [1, 1, 1.01], form_factor="ion").intensity.sum(axis=1).reshape(h.shape) / 2e-3
+    assert np.abs(wrong / image - 1).max() > 1e-3
 
 
-def test_q_obeys_the_cosine_rule_and_conserves_energy() -> None:
-    """Q^2 = ki^2 + kf^2 - 2 ki kf cos 2theta; |ki - Q|^2 gives the final energy back; at E = 0 Q = 2 ki sin theta."""
-    run = spectra()
-    q = detector_q_cart(run)
-    energy = 0.5 * (run.energy_edges[1:] + run.energy_edges[:-1])
-    ki, kf = np.sqrt(30.0 / NEUTRON_E_PER_K2), np.sqrt((30.0 - energy) / NEUTRON_E_PER_K2)
-    expected = ki**2 + kf**2 - 2 * ki * kf * np.cos(run.two_theta)[:, None]
-    np.testing.assert_allclose((q**2).sum(axis=-1), expected, rtol=1e-12, atol=1e-12)
-    out = np.array([0.0, 0.0, ki]) - q
-    np.testing.assert_allclose(
-        NEUTRON_E_PER_K2 * (out**2).sum(axis=-1), np.broadcast_to(30.0 - energy, q.shape[:2]), rtol=1e-12
-    )
-    elastic = replace(run, energy_edges=np.linspace(-4.0, 4.0, 9))
-    q = detector_q_cart(
-        replace(elastic, signal=run.signal[:, :1], error=run.error[:, :1], energy_edges=np.array([-1.0, 1.0]))
-    )
-    np.testing.assert_allclose(np.linalg.norm(q[:, 0], axis=-1), 2 * ki * np.sin(run.two_theta / 2), rtol=1e-12)
-
-
-def test_signs_by_hand() -> None:
-    """A detector at 90 degrees in the horizontal plane on the +x side: the neutron left towards +x, so Q points to -x."""
-    one = DetectorSpectra(
-        np.ones((2, 1)), np.ones((2, 1)), np.array([-1.0, 1.0]), np.full(2, np.pi / 2), np.array([0.0, np.pi / 2]),
-        np.ones(2), NEUTRON_E_PER_K2, 0.0, None, "test", "",
-    )  # fmt: skip
-    np.testing.assert_allclose(detector_q_cart(one)[:, 0], [[-1, 0, 1], [0, -1, 1]], atol=1e-12)
-
-
-def test_kinematic_l_of_a_crystal_with_the_beam_along_c() -> None:
-    """The closed form of `insdl.instrument`: Ql = (ki - sqrt(kf^2 - Qx^2 - Qy^2)) / c*, forward of the sample."""
-    lattice = np.diag([3.9, 3.9, 11.0])
-    run = replace(spectra(), two_theta=np.linspace(0.05, 1.2, 300))
-    ub = orientation_matrix(lattice, u=(0, 0, 1), v=(1, 0, 0), psi=0.0)
-    h, k, ell = np.moveaxis(detector_q_cart(run) @ np.linalg.inv(ub).T, -1, 0)
-    energy = 0.5 * (run.energy_edges[1:] + run.energy_edges[:-1])
-    a, c = 2 * np.pi / 3.9, 2 * np.pi / 11.0
-    kf2 = (30.0 - energy) / NEUTRON_E_PER_K2
-    expected = (np.sqrt(30.0 / NEUTRON_E_PER_K2) - np.sqrt(kf2 - (h * a) ** 2 - (k * a) ** 2)) / c
-    np.testing.assert_allclose(ell, expected, rtol=1e-9, atol=1e-9)
-
-
-def test_the_crystal_stands_as_said() -> None:
-    """u along the beam, v on the side of +x, u x v up; psi turns u from z towards x; lengths and angles stay."""
-    u, v = (1.0, 1.0, 0.0), (0.0, 0.5, 1.0)
-    ub = orientation_matrix(TRICLINIC, u=u, v=v, psi=0.0)
-    along, side = ub @ u, ub @ v
-    np.testing.assert_allclose(along[:2], 0.0, atol=1e-12)
-    assert along[2] > 0
-    assert side[0] > 0
-    assert abs(side[1]) < 1e-12
-    assert np.cross(along, side)[1] > 0
-    b = reciprocal(TRICLINIC).T
-    np.testing.assert_allclose(ub.T @ ub, b.T @ b, rtol=1e-12, atol=1e-12)
-    assert np.linalg.det(ub) == pytest.approx(np.linalg.det(b))
-    turned = orientation_matrix(TRICLINIC, u=u, v=v, psi=0.3) @ u
-    np.testing.assert_allclose(turned / np.linalg.norm(turned), [np.sin(0.3), 0.0, np.cos(0.3)], atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"u": (1, 0, 0), "v": (2, 0, 0), "psi": 0.0}, "must not be parallel"),
-        ({"u": (0, 0, 0), "v": (1, 0, 0), "psi": 0.0}, "u must be three finite numbers"),
-        ({"u": (1, 0, 0), "v": (1, 0), "psi": 0.0}, "v must be three finite numbers"),
-        ({"u": (1, 0, 0), "v": (0, 1, 0), "psi": np.nan}, "psi must be a finite angle"),
-    ],
-)
-def test_crystals_that_cannot_stand(options: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        orientation_matrix(TRICLINIC, **options)
-
-
-AXES = (
-    Axis("[H,H,0]", "r.l.u.", np.linspace(-2.0, 2.0, 6), (1, 1, 0)),
-    Axis("E", "meV", np.linspace(0.0, 25.0, 4)),
-    Axis("[0,0,L]", "r.l.u.", np.linspace(-1.0, 4.0, 5), (0, 0, 1)),
-)
-
-
-def slow(runs: list[DetectorSpectra], matrices: list[npt.NDArray[np.float64]], third: npt.NDArray[np.float64]) -> Any:
-    """Pixel by pixel. Along the axes q = x (1, 1, 0) + y (0, 0, 1) + z third."""
-    basis = np.array([[1, 1, 0], [0, 0, 1], third]).T
-    total, square, count = np.zeros((5, 3, 4)), np.zeros((5, 3, 4)), np.zeros((5, 3, 4))
-    for run, ub in zip(runs, matrices, strict=True):
-        q = detector_q_cart(run)
-        for d in range(len(run.signal)):
-            for e in range(run.signal.shape[1]):
-                if np.isnan(run.signal[d, e]):
-                    continue
-                x, y, _ = np.linalg.solve(basis, np.linalg.solve(ub, q[d, e]))
-                energy = 0.5 * (run.energy_edges[e] + run.energy_edges[e + 1])
-                i, j, k = (
-                    int(np.floor((value - np.asarray(axis.edges)[0]) / axis.widths[0]))
-                    for value, axis in zip((x, energy, y), AXES, strict=True)
-                )
-                if 0 <= i < 5 and 0 <= j < 3 and 0 <= k < 4:
-                    total[i, j, k] += run.signal[d, e]
-                    square[i, j, k] += run.error[d, e] ** 2
-                    count[i, j, k] += 1
-    with np.errstate(invalid="ignore"):
-        return total / count, np.sqrt(square) / count
-
-
-def test_binning_against_plain_loops() -> None:
-    """Two angles of an oblique crystal; what is summed over is perpendicular to the named axes."""
-    runs = [spectra(80, 5), spectra(80, 5, seed=1)]
-    matrices = [orientation_matrix(TRICLINIC, u=(1, 1, 0), v=(0, 0, 1), psi=psi) for psi in (0.1, 0.6)]
-    b = reciprocal(TRICLINIC).T
-    third = np.linalg.solve(b, np.cross(b @ [1, 1, 0], b @ [0, 0, 1]))
-    result = to_histogram(runs, matrices, AXES)
-    signal, error = slow(runs, matrices, third)
-    assert np.isfinite(signal).sum() > 20
-    np.testing.assert_allclose(result.signal, signal, rtol=1e-10)
-    np.testing.assert_allclose(result.error, error, rtol=1e-10)
-    assert "mean of the detector pixels" in result.notes[-1]
-
-
-@pytest.mark.parametrize(
-    ("axes", "words"),
-    [
-        (AXES[::2], "one axis without projection, in meV"),
-        ((*AXES, Axis("T", "K", [0.0, 1.0])), "one axis without projection, in meV"),
-        (AXES[1:2], "one to three linearly independent"),
-        ((AXES[0], AXES[1], Axis("[2H,2H,0]", "r.l.u.", [0.0, 1.0], (2, 2, 0))), "linearly independent"),
-    ],
-)
-def test_axes_that_span_nothing(axes: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        to_histogram(spectra(), np.eye(3), axes)
-
-
-def test_one_matrix_a_run() -> None:
-    with pytest.raises(ValueError, match="one ub for each of 2"):
-        to_histogram([spectra(), spectra()], np.zeros((3, 3, 3)), AXES)
-    with pytest.raises(ValueError, match="invertible"):
-        to_histogram(spectra(), np.zeros((3, 3)), AXES)
-    with pytest.raises(ValueError, match="at least one set"):
-        to_histogram([], np.eye(3), AXES)
+def test_bad_input_is_named() -> None:
+    with pytest.raises(ValueError, match="incident_energy must be positive"):
+        momentum_transfer(0.1, 0.0, 1.0, incident_energy=0.0)
+    with pytest.raises(ValueError, match="q_lab must have shape"):
+        detector_angles([1.0, 2.0], 1.0, incident_energy=20.0)
+    with pytest.raises(ValueError, match="c perpendicular"):
+        kinematic_l(0, 0, 1, incident_energy=20.0, lattice=[[5, 0, 1], [0, 5, 0], [0, 0, 5]])
+    assert np.isnan(q_along_beam(100.0, 1.0, incident_energy=20.0))

@@ -1,113 +1,121 @@
-"""Mirrored and transposed measurements are found by their own mask."""
+"""Lattices, B and UB against their closed forms, and turns of the crystal against conservation."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from insdl.dataset.randomness import generator
-from insdl.instrument.measurement import load_array, read_detector_mask
-from insdl.instrument.pcsmo import from_sheet
-from insdl.measured import orientation
-from insdl.measured.orientation import OPERATIONS
+from insdl.crystal import reciprocal
+from insdl.instrument.kinematics import momentum_transfer, wave_number
+from insdl.instrument.orientation import Orientation, b_matrix, detector_path, lattice_from_parameters, rotations
+
+Reals = npt.NDArray[np.float64]
+TRICLINIC = (np.array([5.1, 6.7, 8.3]), np.radians([81.0, 97.0, 113.0]))
 
 
-def image_and_mask(*, symmetric: bool = False) -> tuple[Any, Any]:
-    """Three cells with gaps at random places, and clipped noise that is zero in a fifth of the measured pixels."""
-    rng = generator(0, "tests/orientation", 0)
-    measured = rng.random((3, 12, 12)) > 0.25
-    if symmetric:
-        measured &= measured[:, ::-1]
-    image = np.where(measured & (rng.random((3, 12, 12)) > 0.2), rng.uniform(1, 9, (3, 12, 12)), 0.0)
-    return image, measured
+def busing_levy(lengths: Reals, angles: Reals) -> Reals:
+    """Eq. (3) of Busing & Levy (1967), 2 pi included, from the textbook reciprocal cell."""
+    a, b, c = lengths
+    ca, cb, cg = np.cos(angles)
+    sa, sb, sg = np.sin(angles)
+    volume = a * b * c * np.sqrt(1 - ca**2 - cb**2 - cg**2 + 2 * ca * cb * cg)
+    a_star, b_star, c_star = 2 * np.pi * np.array([b * c * sa, a * c * sb, a * b * sg]) / volume
+    cos_beta = (ca * cg - cb) / (sa * sg)
+    cos_gamma = (ca * cb - cg) / (sa * sb)
+    sin_beta, sin_gamma = np.sqrt(1 - cos_beta**2), np.sqrt(1 - cos_gamma**2)
+    return np.array(
+        [
+            [a_star, b_star * cos_gamma, c_star * cos_beta],
+            [0.0, b_star * sin_gamma, -c_star * sin_beta * ca],
+            [0.0, 0.0, 2 * np.pi / c],
+        ]
+    )
 
 
-def test_the_operations_are_the_square() -> None:
-    """Eight different ones, closed under composition."""
-    grid = np.arange(9).reshape(3, 3)
-    images = {name: operation(grid).tobytes() for name, operation in OPERATIONS.items()}
-    assert len(set(images.values())) == 8
-    for first in OPERATIONS.values():
-        for second in OPERATIONS.values():
-            assert np.ascontiguousarray(first(second(grid))).tobytes() in images.values()
-    assert OPERATIONS["Qh mirrored"](grid)[0, 0] == grid[2, 0]
-    assert OPERATIONS["Qk mirrored"](grid)[0, 0] == grid[0, 2]
-    # A quarter turn takes what lies along +Qh (row 2, middle) to +Qk (middle, column 2).
-    spot = np.zeros((3, 3))
-    spot[2, 1] = 1.0
-    assert OPERATIONS["turned by 90 degrees, Qh to Qk"](spot)[1, 2] == 1.0
-    spot = spot.T
-    assert OPERATIONS["turned by 90 degrees, Qk to Qh"](spot)[2, 1] == 1.0
+def test_b_matrix_is_busing_and_levys() -> None:
+    lattice = lattice_from_parameters(*TRICLINIC)
+    np.testing.assert_allclose(b_matrix(lattice), busing_levy(*TRICLINIC), atol=1e-13)
+    # The lattice's own axes are those of B, and a turned lattice has the same B.
+    np.testing.assert_allclose(reciprocal(lattice).T, b_matrix(lattice), atol=1e-13)
+    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+    turn *= np.linalg.det(turn)
+    np.testing.assert_allclose(b_matrix(lattice @ turn.T), b_matrix(lattice), atol=1e-12)
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_every_way_round_is_found(name: str) -> None:
-    """The image turned by the inverse of an operation is turned back by that operation."""
-    image, measured = image_and_mask()
-    numbers = np.arange(144).reshape(12, 12)
-    back = np.argsort(OPERATIONS[name](numbers).ravel())
-    turned = image.reshape(3, 144)[:, back].reshape(3, 12, 12)
-    np.testing.assert_array_equal(OPERATIONS[name](turned), image)
-    report = orientation(turned, measured)
-    assert report.operation == name
-    assert report.overlap[name] == 1.0
-    assert report.margin > 0.3
-    assert report.ties == ()
-    np.testing.assert_array_equal(report.by_cell[name], 1.0)
-    assert ("as it stands, more than any other way round" in report.sentence) == (name == "as it stands")
-    assert name in report.sentence
+def test_hexagonal_b_matrix() -> None:
+    """|(1,1,0)|^2 = 4 a*^2 cos^2(30 degrees) = 3 a*^2, with a* = 4 pi / (sqrt(3) a)."""
+    b = b_matrix(lattice_from_parameters([4.0, 4.0, 7.0], np.radians([90, 90, 120])))
+    a_star = 4 * np.pi / (np.sqrt(3) * 4.0)
+    assert np.linalg.norm(b @ [1, 0, 0]) == pytest.approx(a_star)
+    assert np.linalg.norm(b @ [1, 1, 0]) == pytest.approx(np.sqrt(3) * a_star)
+    assert np.linalg.norm(b @ [1, -1, 0]) == pytest.approx(a_star)
 
 
-def test_two_masks_and_missing_values() -> None:
-    _, measured = image_and_mask()
-    assert orientation(measured[..., ::-1], measured).operation == "Qk mirrored"
-    assert orientation(np.where(measured, 1.0, np.nan)[:, ::-1], measured).operation == "Qh mirrored"
+def test_cell_has_the_lengths_and_angles_asked_for() -> None:
+    lengths, angles = TRICLINIC
+    a, b, c = lattice_from_parameters(lengths, angles)
+    np.testing.assert_allclose([np.linalg.norm(x) for x in (a, b, c)], lengths)
+    pairs = ((b, c), (a, c), (a, b))
+    found = [np.arccos(x @ y / np.linalg.norm(x) / np.linalg.norm(y)) for x, y in pairs]
+    np.testing.assert_allclose(found, angles)
 
 
-def test_what_the_mask_cannot_tell() -> None:
-    image, measured = image_and_mask(symmetric=True)
-    report = orientation(image, measured)
-    assert report.operation == "as it stands"
-    assert report.ties == ("Qh mirrored",)
-    assert "cannot tell that from: Qh mirrored" in report.sentence
-    square = np.ones((1, 5, 5), bool)
-    square[0, 2, 2] = False
-    report = orientation(square, square)
-    assert len(report.ties) == 7
-    assert report.margin == 0.0
-    assert "the mask cannot tell its orientation" in report.sentence
-    assert "The image is empty" in orientation(np.zeros((3, 12, 12)), measured).sentence
-    rng = generator(1, "tests/orientation", 1)
-    foreign = orientation(np.where(rng.random((3, 12, 12)) < 0.4, 0.0, 1.0), measured)
-    assert "do not belong together" in foreign.sentence
+@pytest.mark.parametrize(
+    ("lengths", "angles"), [((4, 4, 0), (1, 1, 1)), ((4, 4, 4), (0.1, 1.0, 2.0)), ((4, 4), (1, 1, 1))]
+)
+def test_impossible_cells_are_refused(lengths: tuple[float, ...], angles: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match=r"three positive numbers|no cell has the angles"):
+        lattice_from_parameters(lengths, angles)
 
 
-def test_wrong_calls() -> None:
-    image, measured = image_and_mask()
-    with pytest.raises(ValueError, match="must be an array of bool"):
-        orientation(image, measured.astype(float))
-    with pytest.raises(ValueError, match="must have one shape"):
-        orientation(image[:, :11], measured[:, :11])
-    with pytest.raises(ValueError, match="must have one shape"):
-        orientation(image[:2], measured)
-    with pytest.raises(ValueError, match="every pixel was measured"):
-        orientation(image, np.ones_like(measured))
+def triclinic() -> Orientation:
+    return Orientation(lattice_from_parameters(*TRICLINIC), u=(1, 1, 0), v=(0, 1, 0.5))
 
 
-def test_the_mirror_of_the_published_measurement(pcsmo_measurement: Path) -> None:
-    """Laid out as the published simulations: 87 % as it stands, 100 % with Qk mirrored, in every cell."""
-    sheet = load_array(pcsmo_measurement / "measured.npy")
-    measured = read_detector_mask(pcsmo_measurement / "detector_mask.mat")
-    report = orientation(from_sheet(sheet, orientation="published"), measured)
-    assert report.operation == "Qk mirrored"
-    assert report.overlap["Qk mirrored"] == 1.0
-    assert report.overlap["as it stands"] == pytest.approx(0.871, abs=2e-3)
-    np.testing.assert_array_equal(report.by_cell["Qk mirrored"], 1.0)
-    assert report.ties == ()
-    assert "cover 87.1% of the pixels that no detector saw as it stands and 100.0% with Qk mirrored" in report.sentence
-    right = orientation(from_sheet(sheet, orientation="measured"), measured)
-    assert right.operation == "as it stands"
-    assert "more than any other way round" in right.sentence
+def test_u_is_along_the_beam_and_v_horizontal() -> None:
+    crystal = triclinic()
+    u, v = crystal.q_lab(crystal.u), crystal.q_lab(crystal.v)
+    np.testing.assert_allclose(u / np.linalg.norm(u), [0, 0, 1], atol=1e-14)
+    assert v[1] == pytest.approx(0.0, abs=1e-14)
+    assert v[0] > 0
+    matrix = crystal.u_matrix
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-14)
+    assert np.linalg.det(matrix) == pytest.approx(1.0)
+    # A quarter turn around y (up) brings the beam's direction to x, by the right-hand rule.
+    np.testing.assert_allclose(crystal.q_lab(crystal.u, psi=np.pi / 2) / np.linalg.norm(u), [1, 0, 0], atol=1e-14)
+
+
+def test_ub_keeps_lengths_and_its_inverse_returns() -> None:
+    crystal = triclinic()
+    q = np.random.default_rng(3).normal(size=(20, 3))
+    lab = crystal.q_lab(q, psi=0.7)
+    np.testing.assert_allclose(np.linalg.norm(lab, axis=1), np.linalg.norm(q @ reciprocal(crystal.lattice), axis=1))
+    np.testing.assert_allclose(crystal.q_rlu(lab, psi=0.7), q, atol=1e-12)
+
+
+def test_rotations_bring_q_onto_a_detector() -> None:
+    crystal, energy, incident = triclinic(), 8.0, 40.0
+    angles = (np.array([0.4, 1.3, 2.0]), np.array([0.1, -2.9, 1.0]))
+    paths = detector_path(crystal, *angles, [energy, 12.0], incident_energy=incident, psi=0.35)
+    assert paths.shape == (3, 2, 3)
+    for two_theta, azimuth, q in zip(*angles, paths[:, 0], strict=True):
+        psi, found_angle, found_azimuth = rotations(crystal, q, energy, incident_energy=incident)
+        (place,) = np.flatnonzero(np.abs(psi - 0.35) < 1e-6)
+        assert found_angle[place] == pytest.approx(two_theta, abs=1e-6)
+        assert found_azimuth[place] == pytest.approx(azimuth, abs=1e-6)
+        for turn, angle, around in zip(psi, found_angle, found_azimuth, strict=True):
+            seen = momentum_transfer(angle, around, energy, incident_energy=incident)
+            np.testing.assert_allclose(crystal.q_rlu(seen, psi=turn), q, atol=1e-6)
+    too_far = np.array([1.0, 0, 0]) * 3 * wave_number(incident)
+    assert np.isnan(rotations(crystal, crystal.q_rlu(too_far), energy, incident_energy=incident)[0]).all()
+
+
+def test_bad_orientations_are_refused() -> None:
+    cell = np.diag([4.0, 5.0, 6.0])
+    with pytest.raises(ValueError, match="must not be parallel"):
+        Orientation(cell, u=(1, 0, 0), v=(2, 0, 0))
+    with pytest.raises(ValueError, match="right-handed"):
+        Orientation(np.diag([4.0, 5.0, -6.0]))
+    with pytest.raises(ValueError, match="u must be three finite numbers"):
+        Orientation(cell, u=(0, 0, 0))

@@ -7,3 +7,6 @@ MU_B = 0.05788381806
 
 NEUTRON_E_PER_K2 = 2.0721
 """Energy of a neutron over its squared wave number, hbar^2 / 2m, meV angstrom^2 (as in cpp/src/image.cpp)."""
+
+BOLTZMANN = 0.08617333262
+"""Boltzmann constant, meV/K (CODATA 2018)."""

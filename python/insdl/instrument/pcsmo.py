@@ -9,6 +9,8 @@ repository; the measurement: Johnstone et al., Phys. Rev. Lett. 109, 237202 (201
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,6 +18,8 @@ import numpy.typing as npt
 
 from insdl.instrument.frame import EnergyBlock, ImageFrame
 from insdl.instrument.image import ImageSettings
+from insdl.instrument.resolution import read_resolution_table
+from insdl.instrument.widths import WidthFit
 
 INCIDENT_ENERGIES = (25.0, 35.0, 50.0, 70.0, 100.0, 140.0)
 """meV."""
@@ -81,6 +85,31 @@ def pcsmo_frame(*, subpixels: int = 4, fixed_l: float | None = None) -> ImageFra
             )
         )
     return ImageFrame(blocks=blocks, pixels=np.linspace(-1.0, 1.0, PIXELS), subpixels=subpixels)
+
+
+def pcsmo_frame_from_tables(
+    folder: str | os.PathLike[str], *, subpixels: int = 4, fixed_l: float | None = None
+) -> tuple[ImageFrame, tuple[WidthFit, ...]]:
+    """The frame of `pcsmo_frame` with widths read from the resolution tables published with the data.
+
+    Parameters
+    ----------
+    folder : holds PCSMO_ei25_resolution.txt and so on, one for each of `INCIDENT_ENERGIES`.
+    subpixels, fixed_l : as in `pcsmo_frame`.
+
+    Returns
+    -------
+    ImageFrame, and for each incident energy the fit of the parabola, with its misfit. The width in Q, which falls by a sixth
+    over the bins, is that at 0.2 of the incident energy, as in `pcsmo_frame`.
+    """
+    blocks, fits = [], []
+    for block in pcsmo_frame(fixed_l=fixed_l).blocks:
+        incident = block.incident_energy
+        table = read_resolution_table(Path(folder) / f"PCSMO_ei{incident:g}_resolution.txt")
+        made, fit = table.energy_block(block.bins, incident_energy=incident, q_energy=0.2 * incident, fixed_l=fixed_l)
+        blocks.append(made)
+        fits.append(fit)
+    return ImageFrame(blocks=blocks, pixels=np.linspace(-1.0, 1.0, PIXELS), subpixels=subpixels), tuple(fits)
 
 
 Orientation = Literal["published", "measured"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from insdl.measured.array_file import ArrayLayout, read_array, read_layout
 from insdl.measured.background import Background, fit_background, measurement_background, q_length, subtracted
+from insdl.measured.detector_binning import detector_q_cart, to_histogram
 from insdl.measured.histogram import Axis, Histogram
 from insdl.measured.horace import read_horace
-from insdl.measured.kinematics import detector_q_cart, orientation_matrix, to_histogram
+from insdl.measured.image_orientation import OrientationReport, orientation
 from insdl.measured.mantid import read_md_histogram, read_workspace, write_md_histogram
 from insdl.measured.measured_file import check_orientation, description, read_measured
 from insdl.measured.nxspe import DetectorSpectra, read_nxspe, write_nxspe
-from insdl.measured.orientation import OrientationReport, orientation
 from insdl.measured.rebinning import cut, rebinned, section, symmetrised, to_frame
 from insdl.measured.spice import Scan, read_spice
 
@@ -29,7 +29,6 @@ __all__ = [
     "fit_background",
     "measurement_background",
     "orientation",
-    "orientation_matrix",
     "q_length",
     "read_array",
     "read_horace",

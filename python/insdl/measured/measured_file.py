@@ -9,15 +9,15 @@ import numpy as np
 
 from insdl.measured import array_file
 from insdl.measured.array_file import ArrayLayout, layout_beside, read_array, read_layout, read_mask
+from insdl.measured.detector_binning import detector_q_cart
 from insdl.measured.hdf5_file import opened
 from insdl.measured.histogram import Axis, Histogram
 from insdl.measured.horace import SUFFIXES as HORACE_SUFFIXES
 from insdl.measured.horace import read_horace
-from insdl.measured.kinematics import detector_q_cart
+from insdl.measured.image_orientation import OrientationReport, orientation
 from insdl.measured.mantid import SUFFIXES as MANTID_SUFFIXES
 from insdl.measured.mantid import read_md_histogram, read_workspace
 from insdl.measured.nxspe import DetectorSpectra, read_nxspe
-from insdl.measured.orientation import OrientationReport, orientation
 from insdl.measured.spice import Scan, read_spice
 
 
@@ -61,7 +61,7 @@ def check_orientation(
     layout: ArrayLayout | None = None,
     mask_layout: ArrayLayout | None = None,
 ) -> OrientationReport:
-    """The image in an array file against the mask of its detectors, as `insdl.measured.orientation.orientation` has it.
+    """The image in an array file against the mask of its detectors, as `insdl.measured.image_orientation.orientation` has it.
 
     ``mask_layout`` is that of the image unless given.
     """

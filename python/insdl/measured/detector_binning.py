@@ -1,12 +1,4 @@
-"""Where in (Q, E) the detectors of a direct-geometry spectrometer measured, and their spectra binned there.
-
-Frame: z along the incident beam, y up, x horizontal, right-handed. With hbar^2/2m = 2.0721 meV angstrom^2
-
-    ki^2 = Ei / 2.0721,   kf^2 = (Ei - E) / 2.0721,
-    Q = ki - kf,   ki = ki (0, 0, 1),   kf = kf (sin 2theta cos phi, sin 2theta sin phi, cos 2theta)
-
-(the inelastic convention: Q is what the sample takes up).
-"""
+"""Spectra of the detectors of a direct-geometry spectrometer, binned in Q and E. Axes: `insdl.instrument.kinematics`."""
 
 from __future__ import annotations
 
@@ -15,55 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from insdl.crystal import checked_lattice, real_numbers, reciprocal
+from insdl.crystal import real_numbers
+from insdl.instrument.kinematics import momentum_transfer
 from insdl.measured.histogram import Axis, Histogram
 from insdl.measured.nxspe import DetectorSpectra
-from insdl.units import NEUTRON_E_PER_K2
 
 _Reals = npt.NDArray[np.float64]
 
 
 def detector_q_cart(spectra: DetectorSpectra) -> _Reals:
-    """(n_detectors, n_energies, 3) float64, 1/angstrom. Q of each detector in the middle of each energy bin."""
+    """(n_detectors, n_energies, 3) float64, 1/angstrom, laboratory axes. Q of each detector in the middle of each bin."""
     energy = 0.5 * (spectra.energy_edges[1:] + spectra.energy_edges[:-1])
-    ki = np.sqrt(spectra.incident_energy / NEUTRON_E_PER_K2)
-    kf = np.sqrt(np.maximum(spectra.incident_energy - energy, 0.0) / NEUTRON_E_PER_K2)
-    theta, phi = spectra.two_theta, spectra.azimuth
-    direction = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=-1)
-    return np.asarray(np.array([0.0, 0.0, ki]) - kf[None, :, None] * direction[:, None, :])
-
-
-def orientation_matrix(lattice: npt.ArrayLike, *, u: npt.ArrayLike, v: npt.ArrayLike, psi: float) -> _Reals:
-    """The matrix UB of an oriented crystal: q_cart = UB q_rlu in the spectrometer's frame, 2 pi included.
-
-    Parameters
-    ----------
-    lattice : (3, 3) float64, angstrom. Rows a, b, c.
-    u, v : (3,) float64, r.l.u. At psi = 0 the reciprocal vector u lies along the beam, and v in the horizontal plane on the
-        side of +x, so that u x v points up.
-    psi : float, radian. Rotation about the vertical, anticlockwise as seen from above: it turns u from z towards x.
-
-    Returns
-    -------
-    (3, 3) float64, 1/angstrom. Columns: a*, b*, c* in the spectrometer's frame.
-
-    Notes
-    -----
-    Busing and Levy, Acta Cryst. 22, 457 (1967), with psi as in nxspe files. The angle of a reduced file may have an offset
-    that only a Bragg peak tells.
-    """
-    b = reciprocal(checked_lattice(lattice, "lattice")).T
-    along, side = (b @ _direction(value, name) for value, name in ((u, "u"), (v, "v")))
-    up = np.cross(along, side)
-    if np.linalg.norm(up) < 1e-9 * np.linalg.norm(along) * np.linalg.norm(side):
-        raise ValueError("u and v must not be parallel")
-    if not np.isfinite(psi):
-        raise ValueError(f"psi must be a finite angle (radian), got {psi}")
-    e1, e3 = along / np.linalg.norm(along), up / np.linalg.norm(up)
-    upright = np.stack([np.cross(e3, e1), e3, e1])  # rows: x, y, z of the spectrometer at psi = 0
-    c, s = np.cos(psi), np.sin(psi)
-    turn = np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
-    return np.asarray(turn @ upright @ b)
+    return momentum_transfer(
+        spectra.two_theta[:, None], spectra.azimuth[:, None], energy[None], incident_energy=spectra.incident_energy
+    )
 
 
 def to_histogram(
@@ -76,7 +33,7 @@ def to_histogram(
     Parameters
     ----------
     spectra : DetectorSpectra, or one for each angle of the crystal.
-    ub : (3, 3) float64, 1/angstrom, or one for each: q_cart = ub q_rlu, as from `orientation_matrix`.
+    ub : (3, 3) float64, 1/angstrom, or one for each: q_lab = ub q_rlu, as from `insdl.instrument.Orientation.ub_matrix`.
     axes : Axis, ... One without projection is the energy transfer (meV). The others have projections (r.l.u.) that are
         linearly independent; q_rlu is the sum of coordinate times projection, and what is left of it in directions that
         none of three projections names is summed over.
@@ -126,13 +83,6 @@ def to_histogram(
     digest = " ".join(dict.fromkeys(run.sha256 for run in runs))
     note = "each bin is the mean of the detector pixels whose centre lies in it"
     return Histogram(signal, error, tuple(axes), source, digest, (*notes, note))
-
-
-def _direction(value: npt.ArrayLike, name: str) -> _Reals:
-    vector = real_numbers(value, name)
-    if vector.shape != (3,) or not np.isfinite(vector).all() or not vector.any():
-        raise ValueError(f"{name} must be three finite numbers (r.l.u.), not all zero, got {vector.tolist()}")
-    return vector
 
 
 def _bins(
