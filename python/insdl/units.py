@@ -7,3 +7,12 @@ MU_B = 0.05788381806
 
 NEUTRON_E_PER_K2 = 2.0721
 """Energy of a neutron over its squared wave number, hbar^2 / 2m, meV angstrom^2 (as in cpp/src/image.cpp)."""
+
+BOLTZMANN = 0.08617333262
+"""Boltzmann's constant, meV/K (CODATA 2018)."""
+
+MEV_ANGSTROM_PER_KM_PER_S = 6.582119569
+"""hbar times 1 km/s, meV angstrom (CODATA 2018): the slope E/q of sound."""
+
+NEUTRON_MASS = 1.00866491595
+"""Neutron, atomic mass units (CODATA 2018)."""
