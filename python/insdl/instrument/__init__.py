@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from insdl.instrument.counting import counted
+from insdl.instrument.counting import counted, poisson_counts
 from insdl.instrument.coverage import detector_coverage
 from insdl.instrument.frame import EnergyBlock, ImageFrame
 from insdl.instrument.image import ImageSettings, ImageSimulator
@@ -16,5 +16,6 @@ __all__ = [
     "Measurement",
     "counted",
     "detector_coverage",
+    "poisson_counts",
     "read_pcsmo",
 ]
