@@ -176,7 +176,7 @@ class Coverage(Section):
     gap_width: NotNegative = Field(default=0.0079, description="radian")
     bragg_radius: NotNegative = Field(default=0.0, description="r.l.u. around Bragg points, left out")
     bragg_point: tuple[Number, Number] = Field(
-        (0.0, 0.0), description="r.l.u., one of them; the others are whole steps away"
+        default=(0.0, 0.0), description="r.l.u., one of them; the others are whole steps away"
     )
 
 

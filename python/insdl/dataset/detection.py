@@ -125,10 +125,12 @@ class Detector:
             h, k = numbers.integers(0, 2, size=2)
             image = image[:, :: 1 - 2 * h, :: 1 - 2 * k]
         value = draw(self.prior.scale.value, numbers)
+        mean = np.array(image, dtype=np.float32, order="C")
         if self.prior.scale.kind == "mean":
-            total = float(np.sum(image, where=self.measured, dtype=np.float64))
-            value *= float(self.measured.sum()) / total if total > 0 else 0.0
-        return np.ascontiguousarray(np.multiply(image, np.float32(value), dtype=np.float32))
+            total = float(np.sum(mean * self.measured, dtype=np.float64))
+            value = value * float(self.measured.sum()) / total if total > 0 else 0.0
+        mean *= np.float32(value)
+        return mean
 
     def _add_backgrounds(
         self, mean: _Singles, nuisances: Nuisances, own: _Streams, signal: npt.NDArray[np.float32] | None
@@ -161,8 +163,8 @@ class Detector:
             mean += planes(size * numbers.standard_normal((3, n_blocks)), self.blocks, n)
         numbers = own.next()
         if _present(nuisances.pedestals, numbers):
-            size = np.float32(draw(nuisances.pedestals.sigma, numbers))
-            mean += size * numbers.standard_normal((len(mean), 1, 1), dtype=np.float32)
+            height = np.float32(draw(nuisances.pedestals.sigma, numbers))
+            mean += height * numbers.standard_normal((len(mean), 1, 1), dtype=np.float32)
         numbers, excess = own.next(), nuisances.over_subtraction
         if _present(excess, numbers):
             levels = np.array([draw(excess.smooth, numbers) for _ in range(n_blocks)], dtype=np.float32)
@@ -234,7 +236,7 @@ class Detector:
         seen = np.maximum(self.measured.sum(axis=(1, 2)), 1)
         for number in range(n):
             shape = one(generator(self.seed, f"shapes/{name}", number))
-            largest = float((np.sum(shape, axis=(1, 2), where=self.measured) / seen).max())
+            largest = float(np.max(np.sum(shape, axis=(1, 2), where=self.measured) / seen))
             if largest > 0:
                 shapes[number] = shape / largest
         return shapes

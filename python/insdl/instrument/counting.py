@@ -32,13 +32,14 @@ def counted(
     """
     if negative not in ("clipped", "kept"):
         raise ValueError(f"negative must be 'clipped' or 'kept', got {negative!r}")
-    noise = rng.standard_normal(mean.shape, dtype=np.float32)
+    noise: npt.NDArray[np.float32] = rng.standard_normal(mean.shape, dtype=np.float32)
     noise *= np.sqrt(sigma * sigma + np.maximum(mean, 0.0))
     noise += mean
     smallest = np.float32(0.0 if negative == "clipped" else -np.inf)
-    return np.clip(noise, smallest, np.float32(clip), out=noise)
+    np.clip(noise, smallest, np.float32(clip), out=noise)
+    return noise
 
 
 def poisson_counts(mean: npt.NDArray[np.floating], rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """Counts that nothing was subtracted from: Poisson numbers of the given mean, float32; a negative mean counts nothing."""
-    return rng.poisson(np.maximum(mean, 0.0)).astype(np.float32)
+    return np.asarray(rng.poisson(np.maximum(mean, 0.0)), dtype=np.float32)
