@@ -19,6 +19,7 @@ from insdl.instrument.nuisance.geometry import pixel_geometry
 from insdl.units import BOLTZMANN, NEUTRON_E_PER_K2, NEUTRON_MASS
 
 _Reals = npt.NDArray[np.float64]
+_REACH = 8.0  # standard deviations; beyond them a Gaussian holds 1e-15
 
 
 @dataclass(frozen=True)
@@ -137,14 +138,17 @@ def phonon_image(
         low = bins[:, 0] + np.diff(bins)[:, 0] * number / samples
         high = bins[:, 0] + np.diff(bins)[:, 0] * (number + 1) / samples
         geometry = pixel_geometry(frame, lattice, energy=0.5 * (low + high))
-        sigma = width_factor * energy_widths(frame, geometry.energy)[:, None, None]
+        sigma = width_factor * energy_widths(frame, geometry.energy)
         energies, strengths = one_phonon(geometry.q_cart, lattice, phonons)
         for energy, strength in zip(energies, strengths, strict=True):
-            filled = bose(np.where(energy > 1e-9, energy, 1.0), phonons.temperature)
-            for sign, occupation in ((1.0, filled + 1.0), (-1.0, filled)):
-                share = ndtr((high[:, None, None] - sign * energy) / sigma)
-                share -= ndtr((low[:, None, None] - sign * energy) / sigma)
-                image += np.where(geometry.reachable, strength * occupation * share, 0.0)
+            for sign in (1.0, -1.0):  # the neutron loses the energy, or gains it
+                far = np.maximum(low[:, None, None] - sign * energy, sign * energy - high[:, None, None])
+                near = geometry.reachable & (strength > 0) & (far < _REACH * sigma[:, None, None])
+                of = np.nonzero(near)[0]
+                here = sign * energy[near]
+                share = ndtr((high[of] - here) / sigma[of]) - ndtr((low[of] - here) / sigma[of])
+                occupation = bose(energy[near], phonons.temperature) + (sign > 0)
+                image[near] += strength[near] * occupation * share
     return np.asarray(image / np.diff(bins)[:, :, None])
 
 
