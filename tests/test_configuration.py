@@ -265,6 +265,6 @@ def test_the_schema_names_units() -> None:
 def test_load_source_takes_another_size_and_seed() -> None:
     source = load_source("rb2mnf4", n_samples=7, seed=3)
     assert (source.n_samples, source.seed, source.name) == (7, 3, "rb2mnf4")
-    assert configuration(source.describe()).seed == 3
+    assert source.describe()["configuration"]["seed"] == 3
     with pytest.raises(ValueError, match="rb2mnf4: n_samples: input should be greater than or equal to 1, got 0"):
         load_source("rb2mnf4", n_samples=0)

@@ -53,14 +53,22 @@ class ConfiguredSource:
         self.setting_names: tuple[str, ...] = _SETTINGS
 
     def describe(self) -> dict[str, Any]:
-        """The whole configuration, as numbers, texts, lists and dictionaries."""
-        return self.configuration.model_dump(mode="json")
+        """The whole configuration and the models that it names, as JSON holds them; equal descriptions mean equal samples."""
+        return {
+            "source": "configuration",
+            "configuration": self.configuration.model_dump(mode="json"),
+            "models": {name: one.model.to_dict() for name, one in zip(self.classes, self._simulators, strict=True)},
+        }
+
+    def __reduce__(self) -> tuple[type[ConfiguredSource], tuple[Configuration]]:
+        """Worker processes build it again from the configuration."""
+        return ConfiguredSource, (self.configuration,)
 
     def make(self, indices: Sequence[int], *, threads: int | None = None) -> Samples:
         """The samples of these indices, in this order.
 
         A sample whose model is unstable is drawn again, up to 50 times; after that its status is 1, its image zero, and its
-        parameters are those of the last draw. ``attempts`` counts the draws.
+        parameters are those of the last draw. ``attempts`` counts the draws that were unstable.
 
         Raises
         ------
@@ -117,8 +125,8 @@ class ConfiguredSource:
             images, stable = simulator.simulate_sets(sets, [one.settings for one in found], threads=threads)
             samples.parameters[rows[:, None], columns] = sets
             samples.settings[rows] = [[getattr(one.settings, name) for name in _SETTINGS] for one in found]
-            samples.attempts[rows] = attempt + 1
             good = rows[stable]
+            samples.attempts[rows[~stable]] += 1
             samples.images[good] = self.configuration.intensity * images[stable]
             samples.status[good] = 0
             rows = rows[~stable]

@@ -36,7 +36,7 @@ class Samples:
     labels : (n,) int64. Index into the source's classes.
     parameters : (n, n_parameters) float64. NaN where a class lacks one.
     settings : (n, n_settings) float64.
-    attempts : (n,) int64. How often the sample was drawn.
+    attempts : (n,) int64. Draws that were unstable.
     status : (n,) int64. 0 good, 1 gave up.
     """
 
