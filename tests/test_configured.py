@@ -18,7 +18,7 @@ from insdl.dataset.distribution import draw
 from insdl.dataset.pcsmo import DIMER_ONLY, GOODENOUGH_ONLY, SETTINGS, SHARED, families
 from insdl.instrument import ImageSettings
 from insdl.instrument.pcsmo import SCALE
-from insdl.materials import rb2mnf4
+from insdl.materials import dimer, goodenough, rb2mnf4
 
 
 def small(**changes: Any) -> Configuration:
@@ -153,6 +153,8 @@ def test_rivals_share_what_both_have() -> None:
         assert first["JF1"] + 0.5 * (first["JF2"] + first["JF3"]) == pytest.approx(mean, rel=1e-12)
         assert [first["JA"], first["Jperp"], first["D"]] == [second["JA1"], second["Jperp"], second["D"]]
         assert second["JA1"] == second["JA2"]
+        # One shared mean exchange means one classical energy, and with it one trace of the bare Hamiltonian.
+        assert goodenough().classical_energy(**first) == pytest.approx(dimer().classical_energy(**second), rel=1e-12)
         rng = generator(0, "train/parameters", index)
         assert draw(source.configuration.shared["JF"], rng) == pytest.approx(mean, rel=1e-12)
 

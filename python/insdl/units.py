@@ -11,8 +11,5 @@ NEUTRON_E_PER_K2 = 2.0721
 BOLTZMANN = 0.08617333262
 """Boltzmann's constant, meV/K (CODATA 2018)."""
 
-MEV_ANGSTROM_PER_KM_PER_S = 6.582119569
-"""hbar times 1 km/s, meV angstrom (CODATA 2018): the slope E/q of sound."""
-
 NEUTRON_MASS = 1.00866491595
 """Neutron, atomic mass units (CODATA 2018)."""
