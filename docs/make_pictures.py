@@ -14,6 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from insdl import Bond, Site, SpinModel, Zeeman
+from insdl.dataset.configuration import configuration, load_configuration
+from insdl.dataset.detection import Detector
+from insdl.dataset.nuisance_prior import switched_off
 from insdl.dataset.pcsmo import DetectionPrior, detect
 from insdl.dataset.prior import Range
 from insdl.dataset.randomness import generator
@@ -231,6 +234,45 @@ def resolution_ellipses() -> Figure:
     return figure
 
 
+NUISANCE_STEPS: tuple[tuple[str, dict[str, dict[str, float]]], ...] = (
+    ("spin waves", {}),
+    ("+ phonons", {"phonons": {"level": 2.5}}),
+    ("+ elastic line", {"elastic": {"level": 4.0, "bragg": 30.0}}),
+    ("+ aluminium", {"aluminium": {"level": 4.0, "phonons": 0.01}}),
+    (
+        "+ smooth, halo",
+        {"smooth": {"level": 0.6}, "halo": {"level": 4.0, "energy": 9.0, "energy_width": 4.0, "width": 0.06}},
+    ),
+    ("+ streaks", {"streaks": {"count": 60.0, "height": 4.0}}),
+    ("− subtracted", {"planes": {"sigma": 0.4}, "pedestals": {"sigma": 0.2}, "over_subtraction": {"elastic": 2.0}}),
+    ("+ hot pixels", {"hot_pixels": {"fraction": 0.005}}),
+)
+
+
+def nuisances() -> Figure:
+    """Three cells of the Goodenough image as one nuisance after the other is switched on, and as counted."""
+    preset = load_configuration("pcsmo")
+    content = preset.model_dump()
+    detection = content["detection"]
+    detection |= {"orientation": "fixed", "scale": {"kind": "factor", "value": 1.0}}
+    detection["counting"]["factor"] = 1.0
+    detection["nuisances"] = switched_off(preset.detection.nuisances).model_dump()
+    for name in ("phonons", "elastic", "aluminium"):
+        detection["nuisances"][name]["shapes"] = 1
+    image = SCALE * ImageSimulator(goodenough(), pcsmo_frame()).simulate(SETTINGS, **PCSMO["goodenough"])
+    numbers, steps = (10, 13, 23), []
+    for _, switches in NUISANCE_STEPS:
+        for name, values in switches.items():
+            detection["nuisances"][name] |= {"probability": 1.0, **values}
+        detector = Detector(configuration(content))
+        steps.append(np.maximum(detector.expected(image, generator(0, "picture", 4)), 0.0))
+    counts = detector.detect(image, generator(0, "picture", 4))
+    steps.append(np.ma.masked_array(counts, mask=~detector.measured))
+    rows = {detector.frame.label(n).replace(", ", ",\n"): [np.log1p(step[n]) for step in steps] for n in numbers}
+    titles = [*(name for name, _ in NUISANCE_STEPS), "counted"]
+    return grid_of_maps(detector.frame, rows, titles, "log(1 + counts)", size=1.25, top=3.0)
+
+
 def main(folder: Path) -> None:
     """Writes every picture."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -242,6 +284,7 @@ def main(folder: Path) -> None:
         dispersions,
         rb2mnf4_windows,
         resolution_ellipses,
+        nuisances,
     ):
         figure = make()
         figure.savefig(folder / f"{make.__name__.replace('_', '-')}.png", dpi=120)

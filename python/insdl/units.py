@@ -9,4 +9,7 @@ NEUTRON_E_PER_K2 = 2.0721
 """Energy of a neutron over its squared wave number, hbar^2 / 2m, meV angstrom^2 (as in cpp/src/image.cpp)."""
 
 BOLTZMANN = 0.08617333262
-"""Boltzmann constant, meV/K (CODATA 2018)."""
+"""Boltzmann's constant, meV/K (CODATA 2018)."""
+
+NEUTRON_MASS = 1.00866491595
+"""Neutron, atomic mass units (CODATA 2018)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from insdl.instrument.convolution import Convolved, Twin, convolve, convolve_layered
-from insdl.instrument.counting import counted, expected_counts, expected_log
+from insdl.instrument.counting import counted, expected_counts, expected_log, poisson_counts
 from insdl.instrument.counts import count_images
 from insdl.instrument.coverage import DetectorBank, bank_coverage, detector_coverage
 from insdl.instrument.frame import EnergyBlock, ImageFrame
@@ -36,6 +36,7 @@ __all__ = [
     "detector_coverage",
     "expected_counts",
     "expected_log",
+    "poisson_counts",
     "read_pcsmo",
     "read_resolution_table",
     "simulated_scan",
