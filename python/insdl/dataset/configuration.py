@@ -86,6 +86,7 @@ class Frame(Section):
     pixels: Pixels
     subpixels: Annotated[Whole, Field(ge=1, le=16)] = Field(description="points per pixel and axis")
     margin: Positive = Field(default=0.1, description="r.l.u., how far beyond the pixels S(Q, E) is sampled")
+    kf_ki: Literal["corrected", "included"] = Field(default="corrected", description="the factor kf / ki in the data")
 
     @model_validator(mode="after")
     def _possible(self) -> Frame:
@@ -105,7 +106,7 @@ class Frame(Section):
             for block in self.blocks
         ]
         pixels = np.linspace(self.pixels.first, self.pixels.last, self.pixels.count)
-        return ImageFrame(blocks, pixels, self.subpixels)
+        return ImageFrame(blocks, pixels, self.subpixels, self.kf_ki)
 
 
 class Rival(Section):
@@ -141,6 +142,8 @@ class Settings(Section):
     twin_fraction: Distribution = Field(default=0.0, description="0 to 1, share with Qh and Qk exchanged")
     shift_h: Distribution = Field(default=0.0, description="r.l.u., added to a pixel's coordinate")
     shift_k: Distribution = Field(default=0.0, description="r.l.u., added to a pixel's coordinate")
+    intrinsic_sigma: Distribution = Field(default=0.0, description="meV, width of every mode, in quadrature")
+    temperature: Distribution = Field(default=0.0, description="K, of the Bose factor; 0 for none")
 
     @model_validator(mode="after")
     def _possible(self) -> Settings:

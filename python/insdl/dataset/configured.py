@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from insdl.dataset.configuration import Configuration, Rival
+from insdl.dataset.configuration import Configuration, Rival, Settings
 from insdl.dataset.detection import Detector
 from insdl.dataset.distribution import draw
 from insdl.dataset.randomness import generator
@@ -19,7 +19,7 @@ from insdl.instrument.image import ImageSettings, ImageSimulator
 
 MAX_ATTEMPTS = 50
 _BATCH = 16  # images simulated in one call: enough for the threads, little memory
-_SETTINGS = ("width_factor", "broadening", "extra_sigma_q", "twin_fraction", "shift_h", "shift_k")
+_SETTINGS = tuple(Settings.model_fields)
 
 
 @dataclass(frozen=True)
