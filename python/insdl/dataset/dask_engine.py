@@ -7,11 +7,12 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from insdl.dataset.engine import DEATHS, died_too_often
+
 if TYPE_CHECKING:
     from distributed import Client
 
 Result = TypeVar("Result")
-_DEATHS = 20
 
 
 def run_with_dask(
@@ -48,6 +49,6 @@ def run_with_dask(
             if future.status == "error" and not isinstance(future.exception(), dask.KilledWorker):
                 future.result()  # raises what the task raised
             deaths += 1
-            if deaths >= _DEATHS:
-                raise RuntimeError(f"dask lost its workers {deaths} times in a row without finishing a shard")
+            if deaths >= DEATHS:
+                raise died_too_often(deaths)
             waiting.append(number)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 Engine = Literal["processes", "dask", "serial"]
 Result = TypeVar("Result")
-_DEATHS = 20  # of workers in a row, without one shard done in between
+DEATHS = 20
+"""Of workers in a row, without one shard done in between, after which it is not bad luck."""
 
 
 def make_data_set(
@@ -68,7 +69,7 @@ def make_data_set(
         If the folder is that of another configuration, or an image does not fit float16.
     OSError
         If the disk is full. What was finished stays, and running again goes on.
-    RuntimeError
+    ChildProcessError
         If workers die twenty times in a row without finishing a shard.
     """
     if not 0 <= part[0] < part[1]:
@@ -123,8 +124,9 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def died_too_often(deaths: int) -> RuntimeError:
-    return RuntimeError(
+def died_too_often(deaths: int) -> ChildProcessError:
+    """The error after so many deaths in a row."""
+    return ChildProcessError(
         f"workers died {deaths} times in a row without finishing a shard: is there memory enough for so many workers?"
     )
 
@@ -150,7 +152,7 @@ def _run_in_processes(
         except BrokenProcessPool:
             waiting.extendleft(running.values())
             deaths += 1
-            if deaths >= _DEATHS:
+            if deaths >= DEATHS:
                 raise died_too_often(deaths) from None
 
 
