@@ -27,8 +27,8 @@ class EpochOrder:
 
     Notes
     -----
-    Whole shards are permuted, then the samples of every ``mixed_shards`` of them. Sample pairs of one shard are therefore nearer
-    to each other than in a full shuffle, which matters only if shards are not alike; here neighbours have nothing in common.
+    Whole shards are permuted, then the samples of every ``mixed_shards`` of them. Samples of one shard stay nearer to each
+    other than in a full shuffle; that does no harm, because samples with neighbouring numbers have nothing in common.
     """
 
     begin: int

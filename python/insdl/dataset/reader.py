@@ -7,7 +7,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -154,18 +154,35 @@ class StoreReader:
 
 
 def detected(
-    samples: Samples, indices: Sequence[int], detect: Detect, *, seed: int, stream: str, epoch: int = 0
-) -> Samples:
-    """Samples as they would be counted: noise is a function of (seed, stream, index, epoch), so that every epoch has its own.
+    images: npt.NDArray[np.float32],
+    indices: Sequence[int],
+    detect: Detect,
+    *,
+    seed: int,
+    stream: str,
+    epoch: int = 0,
+) -> npt.NDArray[np.float32]:
+    """What the detection makes of images: noise is a function of (seed, stream, index, epoch), so that every epoch has its own.
 
-    Samples without an image (status not `GOOD`) are left as they are.
+    Parameters
+    ----------
+    images : (n, ...) expected images of the samples ``indices``. detect : see `Detect`.
+
+    Returns
+    -------
+    (n, ...) float32, in the shape that ``detect`` gives.
     """
-    images: list[npt.NDArray[np.float32]] = []
-    for index, image, status in zip(indices, samples.images, samples.status, strict=True):
-        if status == GOOD:
-            image = detect(image, generator(seed, f"{stream}/detection", int(index), attempt=epoch))
-        images.append(np.asarray(image, dtype=np.float32))
-    return replace(samples, images=np.stack(images)) if images else samples
+    rngs = [generator(seed, f"{stream}/detection", int(index), attempt=epoch) for index in indices]
+    return np.array([detect(image, rng) for image, rng in zip(images, rngs, strict=True)], dtype=np.float32)
+
+
+def good(samples: Samples, indices: Sequence[int]) -> tuple[Samples, list[int]]:
+    """The samples that have an image, and their numbers."""
+    rows = samples.status == GOOD
+    if rows.all():
+        return samples, list(indices)
+    kept = {field.name: getattr(samples, field.name)[rows] for field in fields(samples)}
+    return Samples(**kept), [index for index, one in zip(indices, rows, strict=True) if one]
 
 
 def _reader(folder: str, source: SampleSource | None, threads: int | None, open_shards: int) -> StoreReader:

@@ -6,22 +6,21 @@ on: no sample is lost or comes twice, and a training that was cut off goes on wi
 
 from __future__ import annotations
 
-import itertools
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from insdl.dataset.order import EpochOrder, rank_positions
-from insdl.dataset.reader import Detect, ImageReader, detected
-from insdl.dataset.source import GOOD
+from insdl.dataset.reader import Detect, ImageReader, detected, good
 
 
 class Batch(NamedTuple):
@@ -96,6 +95,7 @@ class ImageStream:
         self._batches = _Batches(reader, order, batch_size, detect, rank)
         self._workers, self._ahead = workers, ahead
         self._epoch, self._done = 0, 0
+        self._loader: DataLoader[Batch] | None = None
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
@@ -138,16 +138,30 @@ class ImageStream:
             raise ValueError(f"the state stands at batch {done} of epoch {epoch}, but an epoch has {len(self)}")
         self._epoch, self._done = epoch, done
 
-    def _in_processes(self, wanted: list[tuple[int, int]]) -> Iterator[Batch]:
-        loader: DataLoader[Batch] = DataLoader(
-            self._batches,
-            batch_size=None,
-            sampler=wanted,  # type: ignore[arg-type]  # any sequence of keys
-            num_workers=self._workers,
-            prefetch_factor=self._ahead,
-            multiprocessing_context="spawn",  # threads of the kernel and open files do not survive a fork
-        )
-        yield from loader
+    def _in_processes(self, wanted: list[tuple[int, int]]) -> Generator[Batch, None, None]:
+        """The batches in order, from workers that stay from one epoch to the next: starting them takes seconds."""
+        if self._loader is None:
+            self._keys = _Keys()
+            self._loader = DataLoader(
+                self._batches,
+                batch_size=None,
+                sampler=self._keys,
+                num_workers=self._workers,
+                prefetch_factor=self._ahead,
+                persistent_workers=True,
+                multiprocessing_context="spawn",  # threads of the kernel and open files do not survive a fork
+            )
+        self._keys.wanted = wanted
+        yield from self._loader
+
+
+class _Keys(Sampler[tuple[int, int]]):
+    """The batches that the DataLoader is to make next."""
+
+    wanted: Sequence[tuple[int, int]] = ()
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self.wanted)
 
 
 class _Batches(Dataset[Batch]):
@@ -172,16 +186,16 @@ class _Batches(Dataset[Batch]):
         epoch, number = key
         positions = self.positions[number * self.batch_size : (number + 1) * self.batch_size]
         indices = self.order.indices(epoch, positions)
-        samples = self.reader.read(indices.tolist())
-        if self.detect is not None:
+        samples, numbers = good(self.reader.read(indices.tolist()), indices.tolist())
+        images = samples.images
+        if self.detect is not None and numbers:
             seed, stream = self.order.seed, self.order.stream
-            samples = detected(samples, indices.tolist(), self.detect, seed=seed, stream=stream, epoch=epoch)
-        good = samples.status == GOOD
-        arrays = (samples.images, samples.labels, samples.parameters, samples.settings, indices)
-        return Batch(*(torch.from_numpy(np.ascontiguousarray(values[good])) for values in arrays))
+            images = detected(images, numbers, self.detect, seed=seed, stream=stream, epoch=epoch)
+        arrays = (images, samples.labels, samples.parameters, samples.settings, np.array(numbers, dtype=np.int64))
+        return Batch(*(torch.from_numpy(np.ascontiguousarray(values)) for values in arrays))
 
 
-def _in_thread(batches: _Batches, wanted: list[tuple[int, int]], ahead: int) -> Iterator[Batch]:
+def _in_thread(batches: _Batches, wanted: list[tuple[int, int]], ahead: int) -> Generator[Batch, None, None]:
     """The batches in order, made by a background thread that is at most ``ahead`` of them before the reader."""
     made: queue.Queue[Batch | BaseException | None] = queue.Queue(ahead)
     stop = threading.Event()
@@ -207,7 +221,7 @@ def _in_thread(batches: _Batches, wanted: list[tuple[int, int]], ahead: int) -> 
     thread = threading.Thread(target=work, name="insdl-stream", daemon=True)
     thread.start()
     try:
-        for item in iter(made.get, None):
+        while (item := made.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item
@@ -216,6 +230,48 @@ def _in_thread(batches: _Batches, wanted: list[tuple[int, int]], ahead: int) -> 
         thread.join()
 
 
-def endless(stream: ImageStream) -> Iterator[Batch]:
-    """Epoch after epoch, for a training that counts steps."""
-    return itertools.chain.from_iterable(iter(stream) for _ in itertools.count())
+class TrainingSamples:
+    """Sample number i of an endless training, for `insdl.learn.train.train`: epoch after epoch of an order.
+
+    Parameters
+    ----------
+    reader, order, detect : as in `ImageStream`.
+    target : (batch, row) -> what the network is to say; by default the label.
+    block : samples that are read in one call, so that a simulation has work for every thread.
+
+    Notes
+    -----
+    Numbers are asked for in ascending order. A sample without an image is replaced by another of its block.
+    """
+
+    def __init__(
+        self,
+        reader: ImageReader,
+        order: EpochOrder,
+        *,
+        detect: Detect | None = None,
+        target: Callable[[Batch, int], npt.ArrayLike] | None = None,
+        block: int = 32,
+    ) -> None:
+        if block < 1:
+            raise ValueError(f"block must be at least 1, got {block}")
+        self._batches = _Batches(reader, order, block, detect, Rank())
+        self._target = _label if target is None else target
+        self._held: tuple[int, Batch] | None = None
+
+    def __call__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.ArrayLike]:
+        """The image and the target of sample number ``index`` of the training."""
+        n, size = len(self._batches.order), self._batches.batch_size
+        epoch, position = divmod(index, n)
+        number = epoch * self._batches.a_epoch + position // size
+        if self._held is None or self._held[0] != number:
+            self._held = number, self._batches[epoch, position // size]
+        batch = self._held[1]
+        if not len(batch.labels):
+            raise ValueError(f"none of the samples around number {index} of the training is stable")
+        row = position % size % len(batch.labels)
+        return batch.images[row].numpy(), self._target(batch, row)
+
+
+def _label(batch: Batch, row: int) -> npt.ArrayLike:
+    return int(batch.labels[row])
