@@ -1,7 +1,7 @@
 """How fast data sets are made, verified and read, and whether a stream keeps up with the network.
 
-    python bench/dataset_rates.py make OUT --preset rb2mnf4 --samples 20000   time, size, peak memory; verified afterwards
-    python bench/dataset_rates.py streams OUT                                 batches a second beside what a network consumes
+python bench/dataset_rates.py make OUT --preset rb2mnf4 --samples 20000   time, size, peak memory; verified afterwards
+python bench/dataset_rates.py streams OUT                                 batches a second beside what a network consumes
 """
 
 from __future__ import annotations
@@ -94,7 +94,6 @@ def streams(out: Path, seconds: float, threads: int) -> None:
     """Samples a second of each stream alone, of the network alone, and of both together."""
     import torch
 
-    from insdl.dataset import pcsmo
     from insdl.dataset.order import EpochOrder
     from insdl.dataset.reader import SourceReader, StoreReader
     from insdl.instrument.coverage import detector_coverage

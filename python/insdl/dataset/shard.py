@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
+import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +21,16 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+import insdl
 from insdl.dataset.source import GAVE_UP, GOOD, Samples
 from insdl.instruction_set import instruction_set
-from insdl.provenance import versions
 
 Content = Literal["images", "parameters"]
 FORMAT = "insdl shard 1"
 _LIBRARY = ("v110", "v110")  # of the file format, whatever HDF5 writes it
 _COLUMNS = ("labels", "parameters", "settings", "attempts", "status")
 _INCREMENT = 1 << 20  # bytes by which the file in memory grows
+_NUMBER = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,13 @@ def stored(images: npt.NDArray[np.float32], indices: Sequence[int]) -> npt.NDArr
 
 
 def shard_versions() -> dict[str, str]:
-    """Versions of what the bytes of a shard depend on."""
-    found = versions()
-    kept = {name: found[name] for name in ("insdl", "python", "machine", "system", "numpy")}
-    return kept | {
+    """Versions of what the bytes of a shard depend on, from what is loaded: what is installed may change meanwhile."""
+    return {
+        "insdl": insdl.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "numpy": np.__version__,
         "h5py": h5py.__version__,
         "hdf5": h5py.version.hdf5_version,
         "instruction_set": instruction_set(),
@@ -110,7 +116,8 @@ def encode_shard(blocks: Iterable[tuple[Sequence[int], Samples]], indices: range
         If the blocks do not make up the range, have another shape than the form says, or an image does not fit float16.
     """
     hasher, columns, position = _ContentHash(), _empty_columns(len(indices), form), 0
-    with h5py.File("shard", "w", driver="core", backing_store=False, block_size=_INCREMENT, libver=_LIBRARY) as file:
+    name = f"shard {next(_NUMBER)}"  # files in memory need names of their own; the bytes do not hold it
+    with h5py.File(name, "w", driver="core", backing_store=False, block_size=_INCREMENT, libver=_LIBRARY) as file:
         images = _create_images(file, len(indices), form)
         for numbers, samples in blocks:
             rows = slice(position, position + len(numbers))

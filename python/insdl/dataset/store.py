@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import insdl
 from insdl.dataset.durable_file import write_durably, write_first
 from insdl.dataset.shard import Content, ShardFormat, blocks_of, encode_shard
 from insdl.dataset.source import SampleSource
-from insdl.provenance import versions
 
 FORMAT = "insdl data set 1"
 _SHARD_BYTES = 1 << 26  # float16 images of a shard of the default size
@@ -287,7 +287,7 @@ def _configuration(source: SampleSource, shard_size: int, content: Content, comp
         raise ValueError(f"shard_size must be at least 1, got {shard_size}")
     configuration = {
         "format": FORMAT,
-        "insdl": versions()["insdl"],
+        "insdl": insdl.__version__,
         "name": source.name,
         "seed": source.seed,
         "n_samples": source.n_samples,
