@@ -106,7 +106,7 @@ class DyingSource(SmallSource):
             source._die_at(shard, "after the record" if is_record(path) else "before the record")
 
         def open_file(path: Path, mode: str) -> Any:
-            file = builtins.open(path, mode)
+            file = builtins.open(path, mode)  # noqa: SIM115
             phase = "inside the record" if is_record(path) else "inside the write"
 
             def write(data: bytes) -> int:
