@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from small_source import no_space
 
 from insdl.dataset import durable_file
 from insdl.dataset.durable_file import remove_abandoned, write_durably, write_first
+from small_source import no_space
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from small_source import SmallSource
 
 from insdl.dataset.shard import EncodedShard, ShardFile, ShardFormat, blocks_of, encode_shard, shard_versions, stored
+from small_source import SmallSource
 
 SOURCE = SmallSource(100)
 FORM = ShardFormat({"what": "a test", "long": "x" * 200_000}, (2, 3, 4), 2, 1)
