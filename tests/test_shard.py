@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -35,6 +36,28 @@ def test_bytes_do_not_depend_on_blocks_time_or_threads() -> None:
         thread.join()
     assert len(found) == 40
     assert all(one == first for one in found)
+
+
+def test_bytes_do_not_depend_on_who_looks_at_the_frames() -> None:
+    """A profiler's thread, as dask has one, holds frames and with them objects of HDF5 that would be closed by now."""
+    first, stop = encoded(), threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            held = sys._current_frames()
+            time.sleep(1e-4)
+            del held
+
+    profiler = threading.Thread(target=look)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    profiler.start()
+    try:
+        assert all(encoded() == first for _ in range(100))
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        profiler.join()
 
 
 @pytest.mark.parametrize("compression", [0, 1, 4])
@@ -94,7 +117,7 @@ def test_counts() -> None:
 def test_images_that_do_not_fit_are_refused(value: float) -> None:
     samples = SOURCE.make(RANGE)
     samples.images[4, 1, 2, 3] = value
-    with pytest.raises(ValueError, match="image 24 reaches .* finite numbers up to 65504"):
+    with pytest.raises(ValueError, match=r"image 24 reaches .* finite numbers up to 65504"):
         encode_shard([(RANGE, samples)], RANGE, FORM)
 
 

@@ -143,7 +143,7 @@ def test_another_version_is_refused(store, monkeypatch: pytest.MonkeyPatch) -> N
     import insdl
 
     monkeypatch.setattr(insdl, "__version__", "9.0")
-    with pytest.raises(ValueError, match='insdl is "0.1.0" there and "9.0" here'):
+    with pytest.raises(ValueError, match=r'insdl is "0\.1\.0" there and "9.0" here'):
         prepare_store(store.folder, SmallSource(N))
 
 

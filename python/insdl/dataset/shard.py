@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import platform
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,7 @@ def shard_versions() -> dict[str, str]:
         "numpy": np.__version__,
         "h5py": h5py.__version__,
         "hdf5": h5py.version.hdf5_version,
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
         "instruction_set": instruction_set(),
     }
 
@@ -129,13 +131,16 @@ def encode_shard(blocks: Iterable[tuple[Sequence[int], Samples]], indices: range
             if images is not None:
                 halves = stored(samples.images, numbers)
                 hasher.add_images(halves)
-                images[rows] = halves
+                for row, half in enumerate(halves, start=position):
+                    _write_chunk(images, (row, *(0 for _ in form.image_shape)), half, form.compression)
             position += len(numbers)
         if position != len(indices):
             raise ValueError(f"a shard of {len(indices)} samples got {position}")
         content = hasher.finish(columns)
         for name, values in {"index": np.asarray(indices, dtype=np.int64), **columns}.items():
-            file.create_dataset(name, data=values, **_filters(values.shape, form.compression))
+            column = _create(file, name, values.shape, values.dtype.newbyteorder("<"), form.compression)
+            if values.size:
+                _write_chunk(column, (0,) * values.ndim, values, form.compression)
         attributes = {
             "format": FORMAT,
             "configuration": json.dumps(form.configuration, sort_keys=True, allow_nan=False),
@@ -276,14 +281,33 @@ def _create_images(file: h5py.File, n: int, form: ShardFormat) -> h5py.Dataset |
     if form.content == "parameters":
         return None
     shape = (n, *form.image_shape)
-    return file.create_dataset("images", shape=shape, dtype="<f2", **_filters(shape, form.compression, one_image=True))
+    return _create(file, "images", shape, np.dtype("<f2"), form.compression, chunks=(1, *form.image_shape))
 
 
-def _filters(shape: tuple[int, ...], compression: int, *, one_image: bool = False) -> dict[str, Any]:
-    """Chunks and filters of a dataset; an empty one has none."""
+def _create(
+    file: h5py.File,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    compression: int,
+    *,
+    chunks: tuple[int, ...] | None = None,
+) -> h5py.Dataset:
+    """An empty dataset, by default of one chunk; one of no size has none."""
     if 0 in shape:
-        return {}
-    chunks = (1, *shape[1:]) if one_image else shape
-    if not compression:
-        return {"chunks": chunks}
-    return {"chunks": chunks, "compression": "gzip", "compression_opts": compression, "shuffle": True}
+        return file.create_dataset(name, shape=shape, dtype=dtype)
+    filters = {"compression": "gzip", "compression_opts": compression, "shuffle": True} if compression else {}
+    return file.create_dataset(name, shape=shape, dtype=dtype, chunks=chunks or shape, **filters)
+
+
+def _write_chunk(dataset: h5py.Dataset, place: tuple[int, ...], values: npt.NDArray[Any], compression: int) -> None:
+    """Writes one chunk as HDF5's shuffle and gzip filters would, but at once.
+
+    HDF5 itself puts a chunk into the file when it leaves a cache: its address then depends on when Python lets go of
+    objects, which in a process with several threads is not always the same.
+    """
+    plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    data = plain.tobytes()
+    if compression:
+        data = zlib.compress(plain.view(np.uint8).reshape(-1, plain.itemsize).T.tobytes(), compression)
+    dataset.id.write_direct_chunk(place, data)
