@@ -7,6 +7,7 @@ python bench/dataset_rates.py streams OUT                                 batche
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -23,6 +24,7 @@ import numpy as np
 
 from insdl.dataset.configuration import load_source
 from insdl.dataset.engine import make_data_set, processors
+from insdl.dataset.shard import ShardFile, ShardFormat, encode_shard
 from insdl.dataset.store import open_store
 from insdl.dataset.verify import verify_store
 from insdl.instruction_set import instruction_set
@@ -90,7 +92,31 @@ def make(out: Path, preset: str, samples: int, workers: int | None, compression:
         complete=found.status.complete)  # fmt: skip
 
 
-def streams(out: Path, seconds: float, threads: int) -> None:
+def costs(preset: str, samples: int, compression: int) -> None:
+    """Processor time an image of each step, ms, on one thread: what the rate is made of, whatever else the machine does."""
+    source = load_source(preset, n_samples=samples)
+    indices = range(samples)
+    form = ShardFormat(
+        {}, source.image_shape, len(source.parameter_names), len(source.setting_names), "images", compression
+    )
+    source.make(indices[:8], threads=1)
+    clocks = [time.process_time()]
+    made = source.make(indices, threads=1)
+    clocks.append(time.process_time())
+    data = encode_shard([(indices, made)], indices, form).data
+    clocks.append(time.process_time())
+    with ShardFile(data) as file:
+        file.check(indices, form)
+        clocks.append(time.process_time())
+        for index in indices:
+            file.image(index)
+        clocks.append(time.process_time())
+    steps = [1e3 * (after - before) / samples for before, after in itertools.pairwise(clocks)]
+    named = dict(zip(("simulate", "encode", "check", "read"), (round(step, 3) for step in steps), strict=True))
+    say(what="costs", preset=preset, compression=compression, kB_an_image=round(len(data) / samples / 1e3, 2), ms=named)
+
+
+def streams(out: Path, seconds: float, threads: int, compression: int) -> None:
     """Samples a second of each stream alone, of the network alone, and of both together."""
     import torch
 
@@ -104,7 +130,7 @@ def streams(out: Path, seconds: float, threads: int) -> None:
 
     n = 1024
     source = load_source("pcsmo", n_samples=n)
-    make_data_set(source, out / "pcsmo")
+    make_data_set(source, out / "pcsmo", compression=compression)
     measured = detector_coverage(pcsmo_frame(), goodenough().lattice)
     detect = partial(_network_input, measured=measured)
     order = EpochOrder(0, n, shard_size=256, seed=0)
@@ -158,8 +184,8 @@ def _network_input(image: np.ndarray, rng: np.random.Generator, *, measured: np.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "streams"])
-    parser.add_argument("out", type=Path)
+    parser.add_argument("what", choices=["make", "costs", "streams"])
+    parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--preset", default="rb2mnf4")
     parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--workers", type=int)
@@ -169,12 +195,17 @@ def main() -> None:
     parser.add_argument("--torch-threads", type=int, default=1)
     parser.add_argument("--fresh", action="store_true", help="remove OUT before")
     given = parser.parse_args()
+    if given.what == "costs":
+        costs(given.preset, given.samples, given.compression)
+        return
+    if given.out is None:
+        parser.error("OUT is needed")
     if given.fresh:
         shutil.rmtree(given.out, ignore_errors=True)
     if given.what == "make":
         make(given.out, given.preset, given.samples, given.workers, given.compression, given.content)
     else:
-        streams(given.out, given.seconds, given.torch_threads)
+        streams(given.out, given.seconds, given.torch_threads, given.compression)
 
 
 if __name__ == "__main__":

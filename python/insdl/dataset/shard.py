@@ -30,7 +30,7 @@ Content = Literal["images", "parameters"]
 FORMAT = "insdl shard 1"
 _LIBRARY = ("v110", "v110")  # of the file format, whatever HDF5 writes it
 _COLUMNS = ("labels", "parameters", "settings", "attempts", "status")
-_INCREMENT = 1 << 20  # bytes by which the file in memory grows
+_INCREMENT = 1 << 24  # bytes by which the file in memory grows
 _NUMBER = itertools.count()
 
 
