@@ -1,40 +1,21 @@
-"""The command line: insdl pcsmo, rb2mnf4, realism, measured, fetch."""
+"""The command line: insdl pcsmo, rb2mnf4, realism, measured, dataset, fetch."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from insdl.commands.measured import measured as measured_command
+from insdl.commands.dataset import dataset
+from insdl.commands.guard import guarded
+from insdl.commands.measured import measured
 from insdl.commands.realism import realism
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
-def _fail(error: BaseException) -> NoReturn:
-    click.echo(f"insdl: {error}", err=True)
-    sys.exit(2)
-
-
-def _guarded(job: Callable[[], Any]) -> Any:
-    """Runs a job; bad input becomes one sentence, Ctrl-C leaves nothing behind."""
-    try:
-        return job()
-    except KeyboardInterrupt:
-        click.echo("insdl: interrupted; nothing was written", err=True)
-        sys.exit(130)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("torch", "matplotlib", "scipy", "pooch", "h5py", "yaml"):
-            raise
-        _fail(RuntimeError(f"this command needs {error.name}: install 'insdl[all]'"))
-    except (ValueError, TypeError, OSError) as error:
-        _fail(error)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,7 +24,8 @@ def main() -> None:
     """Inelastic neutron scattering, understood with deep learning."""
 
 
-main.add_command(realism)
+for command in (dataset, measured, realism):
+    main.add_command(command)
 
 
 def _common(command: Callable[..., None]) -> Callable[..., None]:
@@ -108,7 +90,7 @@ def pcsmo(
         settings = _changed(settings, training_images=training_images, epochs=epochs)
         return run(measurement, output, settings, progress=not quiet)
 
-    result = _guarded(job)
+    result = guarded(job)
     from insdl.commands.pcsmo_report import agreement_sentence, verdict_sentence
 
     click.echo(f"Measurement: {result['measurement']['source']}.")
@@ -151,7 +133,7 @@ def rb2mnf4(
         settings = _changed(settings, training_images=training_images, epochs=epochs, windows=windows or None)
         return run(measured, output, settings, progress=not quiet)
 
-    result = _guarded(job)
+    result = guarded(job)
     from insdl.commands.rb2mnf4_report import estimate_sentence
 
     click.echo(f"Measurement: {result['measurement']['source']}.")
@@ -170,16 +152,5 @@ def fetch(what: str) -> None:
 
         return fetch_pcsmo()
 
-    folder = _guarded(job)
+    folder = guarded(job)
     click.echo(f"{folder / 'measured.npy'}")
-
-
-def _add(command: click.Command) -> None:
-    """A command of `insdl.commands`: its bad input becomes one sentence too."""
-    job = command.callback
-    assert job is not None
-    command.callback = lambda **options: _guarded(lambda: job(**options))
-    main.add_command(command)
-
-
-_add(measured_command)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from insdl.commands.guard import guarded
+
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -17,6 +19,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--mask-layout", type=_FILE, help="YAML file with the layout of the mask, where it is another.")
 def measured(file: Path, mask: Path | None, layout: str | None, mask_layout: Path | None) -> None:
     """Print what a file of measured data holds: axes, units, coverage, orientation."""
+    click.echo("\n".join(guarded(lambda: _described(file, mask, layout, mask_layout))))
+
+
+def _described(file: Path, mask: Path | None, layout: str | None, mask_layout: Path | None) -> list[str]:
+    """The lines that are printed."""
     from insdl.measured.array_file import pcsmo_layout, read_layout
     from insdl.measured.measured_file import check_orientation, description, read_measured
 
@@ -32,4 +39,4 @@ def measured(file: Path, mask: Path | None, layout: str | None, mask_layout: Pat
     lines = description(read_measured(file, layout=own))
     if mask is not None:
         lines.append(check_orientation(file, mask, layout=own, mask_layout=other).sentence)
-    click.echo("\n".join(lines))
+    return lines

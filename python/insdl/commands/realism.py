@@ -11,6 +11,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from insdl.commands.guard import guarded
 from insdl.commands.progress import Stopwatch
 from insdl.instrument.comparison import Comparison, compared, noise_ceiling
 from insdl.instrument.counting import expected_counts
@@ -231,7 +232,6 @@ def table(result: dict[str, Any]) -> str:
 @click.option("--quiet", is_flag=True, help="No progress on the error stream.")
 def realism(measured: Path, mask: Path | None, json_file: Path | None, threads: int | None, quiet: bool) -> None:
     """What each ingredient of a simulated PCSMO image is worth against the measured one."""
-    from insdl.cli import _guarded
 
     def job() -> dict[str, Any]:
         if json_file is not None and not json_file.absolute().parent.is_dir():
@@ -241,4 +241,4 @@ def realism(measured: Path, mask: Path | None, json_file: Path | None, threads: 
             write_json(json_file, result)
         return result
 
-    click.echo(table(_guarded(job)))
+    click.echo(table(guarded(job)))

@@ -99,59 +99,97 @@ def simulate_set(
     if any(family.simulator.frame.shape != shape for family in families):
         raise ValueError(f"all families need one frame, got shapes {[f.simulator.frame.shape for f in families]}")
     images = np.empty((n, *shape), dtype=dtype)
-    drawn: list[tuple[Mapping[str, float], ImageSettings]] = []
-    replaced = 0
+    drawn: list[Draw] = []
     step = _CHUNK * len(families)
     with tqdm(total=n, desc=f"simulate {stream}", unit="image", disable=not progress, leave=False) as bar:
         for begin in range(0, n, step):
-            indices = range(begin, min(n, begin + step))
-            chunk: dict[int, tuple[Mapping[str, float], ImageSettings]] = {}
-            for label, family in enumerate(families):
-                own = [index for index in indices if index % len(families) == label]
-                replaced += _fill(family, own, images, chunk, scale=scale, seed=seed, stream=stream, threads=threads)
-                bar.update(len(own))
-            drawn += [chunk[index] for index in indices]
+            end = min(n, begin + step)
+            drawn += simulate_indices(
+                families,
+                range(begin, end),
+                out=images[begin:end],
+                scale=scale,
+                seed=seed,
+                stream=stream,
+                threads=threads,
+            )
+            for index, draw in enumerate(drawn[begin:], start=begin):
+                if not draw.stable:
+                    raise ValueError(
+                        f"{families[index % len(families)].name}: sample {index} of {stream!r} is unstable after "
+                        f"{MAX_ATTEMPTS} draws, the last at {draw.parameters}"
+                    )
+            bar.update(end - begin)
     labels = np.arange(n, dtype=np.int64) % len(families)
     names = tuple(family.name for family in families)
-    return SimulatedSet(
-        images, labels, names, tuple(p for p, _ in drawn), tuple(s for _, s in drawn), replaced, stream, seed
-    )
+    parameters, settings = tuple(draw.parameters for draw in drawn), tuple(draw.settings for draw in drawn)
+    replaced = sum(draw.attempts for draw in drawn)
+    return SimulatedSet(images, labels, names, parameters, settings, replaced, stream, seed)
 
 
-def _fill(
-    family: Family,
-    indices: list[int],
-    images: npt.NDArray[np.floating],
-    drawn: dict[int, tuple[Mapping[str, float], ImageSettings]],
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """What one image was made with.
+
+    Attributes
+    ----------
+    parameters : by name, meV; of the last draw where no draw was stable. settings : `ImageSettings`.
+    attempts : int. Unstable draws that were replaced. stable : bool. False where all 50 draws were unstable.
+    """
+
+    parameters: Mapping[str, float]
+    settings: ImageSettings
+    attempts: int
+    stable: bool
+
+
+def draw(
+    family: Family, index: int, *, seed: int, stream: str, attempt: int = 0
+) -> tuple[Mapping[str, float], ImageSettings]:
+    """Parameters (meV) and image settings of sample ``index``: a function of (family, seed, stream, index, attempt) alone."""
+    rng = generator(seed, f"{stream}/parameters", index, attempt=attempt)
+    return dict(family.draw_parameters(rng)), family.draw_settings(rng)
+
+
+def simulate_indices(
+    families: Sequence[Family],
+    indices: Sequence[int],
     *,
-    scale: float,
+    out: npt.NDArray[np.floating],
+    scale: float = 1.0,
     seed: int,
     stream: str,
-    threads: int | None,
-) -> int:
-    """Draws and simulates one family's images into ``images`` until all are stable; returns the draws replaced."""
-    if not indices:
-        return 0
-    replaced = 0
-    for attempt in range(MAX_ATTEMPTS):
-        for index in indices:
-            rng = generator(seed, f"{stream}/parameters", index, attempt=attempt)
-            drawn[index] = (dict(family.draw_parameters(rng)), family.draw_settings(rng))
-        rows = np.array([family.simulator.model.values(drawn[index][0]) for index in indices])
-        settings = [drawn[index][1] for index in indices]
-        new, stable = family.simulator.simulate_sets(rows, settings, threads=threads)
-        for index, image in zip(indices, new, strict=True):
-            with np.errstate(over="ignore"):
-                images[index] = scale * image
-            if not np.isfinite(images[index]).all():
-                raise ValueError(
-                    f"{family.name}: image {index} of {stream!r} does not fit {images.dtype} at {drawn[index][0]}"
-                )
-        indices = [index for index, good in zip(indices, stable, strict=True) if not good]
-        replaced += len(indices)
-        if not indices:
-            return replaced
-    raise ValueError(
-        f"{family.name}: sample {indices[0]} of {stream!r} is unstable after {MAX_ATTEMPTS} draws, the last at "
-        f"{drawn[indices[0]][0]}"
-    )
+    threads: int | None = None,
+) -> list[Draw]:
+    """Draws and simulates the images of ``indices``, in any order, replacing unstable draws up to 50 times.
+
+    Parameters
+    ----------
+    families, scale, seed, stream, threads : as in `simulate_set`.
+    indices : numbers of the samples; sample i belongs to family i modulo their number.
+    out : (n, n_bins, n_h, n_k) floating. Where the images go, multiplied by ``scale``; zero where no draw was stable.
+
+    Raises
+    ------
+    ValueError
+        If an image does not fit the dtype of ``out``: the family and its draw are named.
+    """
+    drawn: dict[int, Draw] = {}
+    for label, family in enumerate(families):
+        rows = [row for row, index in enumerate(indices) if index % len(families) == label]
+        for attempt in range(MAX_ATTEMPTS):
+            if not rows:
+                break
+            pairs = [draw(family, indices[row], seed=seed, stream=stream, attempt=attempt) for row in rows]
+            values = np.array([family.simulator.model.values(parameters) for parameters, _ in pairs])
+            images, stable = family.simulator.simulate_sets(values, [own for _, own in pairs], threads=threads)
+            for row, image, (parameters, settings), good in zip(rows, images, pairs, stable, strict=True):
+                with np.errstate(over="ignore"):
+                    out[row] = scale * image  # zero where unstable
+                if not np.isfinite(out[row]).all():
+                    raise ValueError(
+                        f"{family.name}: image {indices[row]} of {stream!r} does not fit {out.dtype} at {parameters}"
+                    )
+                drawn[row] = Draw(parameters, settings, attempt + (not good), bool(good))
+            rows = [row for row, good in zip(rows, stable, strict=True) if not good]
+    return [drawn[row] for row in range(len(indices))]

@@ -99,6 +99,9 @@ class ImageSimulator:
         self.model, self.frame, self.margin, self.form_factor = model, frame, margin, form_factor
         self._image = self._build(margin)
 
+    def __reduce__(self) -> tuple[Any, ...]:  # built anew in another process
+        return _built, (self.model, self.frame, self.margin)
+
     def _build(self, margin: float) -> _core.Image:
         frame, model = self.frame, self.model
         pixels, edges = np.asarray(frame.pixels), frame.pixel_edges
@@ -235,6 +238,10 @@ class ImageSimulator:
                     f"three momentum widths and the shift reach {reach:.3g} r.l.u. beyond the pixels, but S(Q, E) is "
                     f"sampled only {self.margin:.3g} beyond: give the simulator a larger margin"
                 )
+
+
+def _built(model: SpinModel, frame: ImageFrame, margin: float) -> ImageSimulator:
+    return ImageSimulator(model, frame, margin=margin)
 
 
 def _row(settings: ImageSettings) -> tuple[float, ...]:
