@@ -128,7 +128,7 @@ def streams(out: Path, seconds: float, threads: int, compression: int) -> None:
     from insdl.learn.stream import ImageStream
     from insdl.materials.pcsmo import goodenough
 
-    n = 1024
+    n = 512
     source = load_source("pcsmo", n_samples=n)
     make_data_set(source, out / "pcsmo", compression=compression)
     measured = detector_coverage(pcsmo_frame(), goodenough().lattice)
@@ -166,10 +166,14 @@ def streams(out: Path, seconds: float, threads: int, compression: int) -> None:
             count += 32
         say(what="network alone", torch_threads=team, samples_a_second=round(count / (time.perf_counter() - start), 1))
     torch.set_num_threads(threads)
-    for where in ("store", "simulation"):
-        for workers in (0, 1, 2):
+    for where in ("store", "memory", "simulation"):
+        for workers in (0, 1, 2) if where != "memory" else (0,):
             kernel = None if workers == 0 else 1
-            reader: Any = StoreReader(out / "pcsmo") if where == "store" else SourceReader(source, threads=kernel)
+            reader: Any = StoreReader(out / "pcsmo")
+            if where != "store":
+                reader = SourceReader(source, threads=kernel, remembered=n if where == "memory" else 0)
+            if where == "memory":
+                reader.read(range(n))  # the first epoch
             for train in (False, True):
                 stream = ImageStream(reader, order, batch_size=32, detect=detect, workers=workers)
                 say(what=where, workers=workers, training=train, torch_threads=threads,

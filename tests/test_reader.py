@@ -43,6 +43,26 @@ def test_three_readers_give_the_same_samples(folder: Path) -> None:
     assert (simulated.images == simulated.images.astype(np.float16)).all()
 
 
+def test_what_is_remembered_is_not_simulated_again() -> None:
+    class Counting(SmallSource):
+        made = 0
+
+        def make(self, indices, *, threads=None):
+            Counting.made += len(indices)
+            return super().make(indices)
+
+    reader, plain = SourceReader(Counting(40), remembered=10), SourceReader(SmallSource(40))
+    for picked in ([3, 22, 3, 8], [8, 3, 22], []):
+        same(reader.read(picked), plain.read(picked))
+    assert Counting.made == 3
+    same(reader.read(range(12)), plain.read(range(12)))  # more than it remembers
+    assert Counting.made == 3 + 10  # all but 3 and 8
+    assert len(reader._memory) == 10
+    same(pickle.loads(pickle.dumps(SourceReader(SmallSource(40), remembered=2))).read([1, 2, 3]), plain.read([1, 2, 3]))
+    with pytest.raises(ValueError, match="remembered must not be negative"):
+        SourceReader(SmallSource(40), remembered=-1)
+
+
 def test_few_files_are_open_at_a_time_and_all_are_read(folder: Path) -> None:
     reader = StoreReader(folder / "images", open_shards=2)
     same(reader.read(range(30)), SourceReader(REAL).read(range(30)))

@@ -42,17 +42,40 @@ class SourceReader:
     Parameters
     ----------
     source : what makes the samples. threads : of the kernel; None for all processors.
+    remembered : samples kept in memory, as float16, so that later epochs need not simulate them again; 0 for none.
     """
 
-    def __init__(self, source: SampleSource, *, threads: int | None = None) -> None:
-        self.source, self.threads = source, threads
+    def __init__(self, source: SampleSource, *, threads: int | None = None, remembered: int = 0) -> None:
+        if remembered < 0:
+            raise ValueError(f"remembered must not be negative, got {remembered}")
+        self.source, self.threads, self.remembered = source, threads, remembered
         self.n_samples = source.n_samples
         self.shard_size = 1024  # no files: as many as are worth shuffling together
+        self._memory: OrderedDict[int, tuple[npt.NDArray[Any], ...]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:  # another process remembers for itself
+        return _source_reader, (self.source, self.threads, self.remembered)
 
     def read(self, indices: Sequence[int]) -> Samples:
         """The samples of ``indices`` in that order."""
-        samples = self.source.make(indices, threads=self.threads)
-        return replace(samples, images=stored(samples.images, indices).astype(np.float32))
+        numbers = checked_indices(indices, self.n_samples)
+        with self._lock:
+            new = [index for index in dict.fromkeys(numbers) if index not in self._memory]
+            made = self.source.make(new if self.remembered else numbers, threads=self.threads)
+            halves = stored(made.images, new if self.remembered else numbers)
+            if not self.remembered:
+                return replace(made, images=halves.astype(np.float32))
+            columns = (halves, made.labels, made.parameters, made.settings, made.attempts, made.status)
+            for row, index in enumerate(new):
+                self._memory[index] = tuple(np.array(column[row]) for column in columns)
+            found = [self._memory[index] for index in numbers]
+            while len(self._memory) > self.remembered:
+                self._memory.popitem(last=False)
+        if not found:
+            return replace(made, images=halves.astype(np.float32))
+        images, *others = (np.stack(column) for column in zip(*found, strict=True))
+        return Samples(images.astype(np.float32), *others)
 
 
 class StoreReader:
@@ -187,3 +210,7 @@ def good(samples: Samples, indices: Sequence[int]) -> tuple[Samples, list[int]]:
 
 def _reader(folder: str, source: SampleSource | None, threads: int | None, open_shards: int) -> StoreReader:
     return StoreReader(folder, source=source, threads=threads, open_shards=open_shards)
+
+
+def _source_reader(source: SampleSource, threads: int | None, remembered: int) -> SourceReader:
+    return SourceReader(source, threads=threads, remembered=remembered)
