@@ -39,7 +39,7 @@ def test_nothing_is_the_sum_of_gaussians_at_one_point() -> None:
                 for low, high in np.asarray(block.bins):
                     sigma = s0 + s1 * modes.energy[0] + s2 * modes.energy[0] ** 2
                     z = (0.5 * (low + high) - modes.energy[0]) / sigma
-                    density = np.where(np.abs(z) < 4.5, np.exp(-0.5 * z * z), 0.0) / (sigma * np.sqrt(2 * np.pi))
+                    density = np.where(np.abs(z) < 5.0, np.exp(-0.5 * z * z), 0.0) / (sigma * np.sqrt(2 * np.pi))
                     expected = 4 * (modes.intensity[0] * density).sum()
                     assert image[number, i, j] == pytest.approx(expected, rel=1e-4, abs=1e-5)
                     number += 1
