@@ -251,7 +251,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
 def test_a_lost_dask_worker(tmp_path: Path, expected: dict[str, bytes]) -> None:
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
         distributed.Client(cluster) as client,
     ):
         killed = []

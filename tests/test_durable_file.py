@@ -50,10 +50,15 @@ def test_only_abandoned_files_are_removed(tmp_path: Path) -> None:
     host = durable_file._host()
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
+    zombie = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert zombie.stdout is not None
+    zombie.stdout.read()  # it has ended, but nobody has waited for it
+    time.sleep(0.2)
     (tmp_path / "below").mkdir()
     names = {
         f".a.h5.{host}.{gone.pid}.1.partial": True,
         f"below/.b.h5.{host}.{gone.pid}.1.partial": True,
+        f".z.h5.{host}.{zombie.pid}.1.partial": Path("/proc/self/stat").exists(),
         f".c.h5.{host}.{os.getpid()}.1.partial": False,
         f".d.h5.other-{host}.{gone.pid}.1.partial": False,
         f".e.h5.other-{host}.{gone.pid}.2.partial": True,
@@ -66,3 +71,4 @@ def test_only_abandoned_files_are_removed(tmp_path: Path) -> None:
     os.utime(tmp_path / f".e.h5.other-{host}.{gone.pid}.2.partial", (long_ago, long_ago))
     assert remove_abandoned(tmp_path) == sum(names.values())
     assert {name: not (tmp_path / name).exists() for name in names} == names
+    zombie.communicate()

@@ -29,7 +29,7 @@ def run_with_dask(
 
     with ExitStack() as stack:
         if client is None:
-            cluster = dask.LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None)
+            cluster = dask.LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0")
             client = stack.enter_context(dask.Client(stack.enter_context(cluster)))
         waiting, deaths = deque(numbers), 0
         running: dict[Any, int] = {}

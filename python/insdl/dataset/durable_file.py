@@ -55,7 +55,7 @@ def _partial(path: Path, data: bytes) -> Iterator[Path]:
 def remove_abandoned(folder: Path) -> int:
     """Removes what killed writers left under ``folder``, at any depth, and returns how many files that were.
 
-    A partial file is abandoned if its process on this machine is gone, or if another machine has not touched it for a day.
+    A partial file is abandoned if its process on this machine is gone, or if it has not been touched for a day.
     """
     removed = 0
     for path in folder.rglob(".*.partial"):
@@ -67,18 +67,25 @@ def remove_abandoned(folder: Path) -> int:
 
 
 def _is_abandoned(path: Path, host: str, process: int) -> bool:
-    if host == _host():
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
-    try:
+    if host == _host() and not _is_alive(process):
+        return True
+    try:  # also here: the number may be that of another process by now
         return time.time() - path.stat().st_mtime > _ABANDONED
     except FileNotFoundError:
         return False
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:  # a zombie: killed, but nobody has asked how it ended
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return True
 
 
 def _host() -> str:
