@@ -1,6 +1,6 @@
 """How fast data sets are made, verified and read, and whether a stream keeps up with the network.
 
-python bench/dataset_rates.py make OUT --preset rb2mnf4 --samples 20000   time, size, peak memory; verified afterwards
+python bench/dataset_rates.py make OUT --samples 20000    time, size, peak memory of Rb2MnF4 maps; verified afterwards
 python bench/dataset_rates.py streams OUT                                 batches a second beside what a network consumes
 """
 
@@ -190,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["make", "costs", "streams"])
     parser.add_argument("out", type=Path, nargs="?")
-    parser.add_argument("--preset", default="rb2mnf4")
+    parser.add_argument("--preset", default="rb2mnf4-eight-windows")
     parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--compression", type=int, default=1)

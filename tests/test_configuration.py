@@ -67,7 +67,7 @@ def distribution_of(given: Configuration, name: str) -> Any:
     return counting.factor
 
 
-@pytest.mark.parametrize("name", ["pcsmo", "rb2mnf4"])
+@pytest.mark.parametrize("name", ["pcsmo", "rb2mnf4", "rb2mnf4-eight-windows"])
 def test_round_trips_are_exact(name: str, tmp_path: Path) -> None:
     assert name in presets()
     given = load_configuration(name)
@@ -209,7 +209,7 @@ def test_mistakes_get_one_sentence(path: str, value: Any, sentence: str) -> None
 
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     with pytest.raises(
-        FileNotFoundError, match=r"no file nothing and no preset of that name \(presets: pcsmo, rb2mnf4\)"
+        FileNotFoundError, match=r"no file nothing and no preset of that name \(presets: pcsmo, rb2mnf4, "
     ):
         load_configuration("nothing")
     file = tmp_path / "case.yaml"

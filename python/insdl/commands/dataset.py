@@ -63,7 +63,7 @@ def make(
     part: tuple[int, int],
     quiet: bool,
 ) -> None:
-    """Make what is missing of the data set CONFIG (a YAML file, or pcsmo or rb2mnf4) in the folder OUT.
+    """Make what is missing of the data set CONFIG (a YAML file, or a preset: pcsmo, rb2mnf4) in the folder OUT.
 
     Run it again after any interruption; run it several times at once, on machines that share OUT.
     """
