@@ -107,7 +107,7 @@ def test_the_found_scale_is_the_mean_of_the_literature_image() -> None:
         image = SCALE * ImageSimulator(model, pcsmo_frame(subpixels=2)).simulate(SETTINGS, **LITERATURE[name])
         mean = float(image[seen].mean())
         assert FOUND["scale"][0] < mean < FOUND["scale"][1]
-    assert source.classes == ("goodenough", "dimer")
+    assert source.classes == ("goodenough", "dimer", "zener_polaron")
 
 
 def test_literature_values_lie_inside() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from insdl.learn.networks import CellClassifier, MapRegressor, check_images, evaluation_mode
+from insdl.learn.networks import CellClassifier, CellSetClassifier, MapRegressor, check_images, evaluation_mode
 
 
 def _parameters(network: torch.nn.Module) -> int:
@@ -112,3 +112,56 @@ def test_wrong_images_are_refused() -> None:
     images[2, 1, 0, 3] = np.nan
     with pytest.raises(ValueError, match=r"got nan in image 2 at pixel \(1, 0, 3\)"):
         check_images(images)
+
+
+CELLS = [(25.0, 2.5, 4.0), (35.0, 5.0, 8.0), (35.0, 8.0, 11.0), (70.0, 11.0, 15.0)]
+
+
+def cell_set_input(n: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand((n, 4, 16, 16), generator=generator)
+    mask = (torch.rand((n, 4, 16, 16), generator=generator) < 0.8).float()
+    return torch.cat([values, mask], dim=1)
+
+
+def small_set(head: str = "pool") -> CellSetClassifier:
+    return CellSetClassifier(CELLS, classes=("a", "b"), pixels=16, widths=(8, 8, 8), head=head).eval()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("head", ["pool", "dense"])
+def test_a_cell_set_does_not_look_where_nothing_is_measured(head: str) -> None:
+    network, images = small_set(head), cell_set_input()
+    other = images.clone()
+    other[:, :4] += 100.0 * (1.0 - other[:, 4:])
+    torch.testing.assert_close(network(images), network(other))
+    seen = images.clone()
+    seen[0, 0] += images[0, 4]
+    assert not torch.allclose(network(images)[0], network(seen)[0])
+
+
+def test_a_missing_cell_gives_no_features_and_leaves_the_others_alone() -> None:
+    network, images = small_set(), cell_set_input()
+    whole = network.cells(images)
+    images[:, 5] = 0.0
+    part = network.cells(images)
+    assert not part[:, 3:6].any()
+    torch.testing.assert_close(part[:, :3], whole[:, :3])
+    torch.testing.assert_close(part[:, 6:], whole[:, 6:])
+
+
+def test_cells_are_a_set_and_their_order_says_nothing() -> None:
+    network, images = small_set(), cell_set_input()
+    order = [2, 0, 3, 1]
+    other = CellSetClassifier([CELLS[i] for i in order], classes=("a", "b"), pixels=16, widths=(8, 8, 8)).eval()
+    other.load_state_dict(network.state_dict())
+    shuffled = torch.cat([images[:, order], images[:, [4 + i for i in order]]], dim=1)
+    torch.testing.assert_close(other(shuffled), network(images))
+
+
+def test_cell_set_refuses_what_is_no_cell() -> None:
+    with pytest.raises(ValueError, match=r"cells must be \(incident energy, lower edge, upper edge\).* for cell 1"):
+        CellSetClassifier([(25.0, 1.0, 2.0), (25.0, 2.0, 1.0)])
+    with pytest.raises(ValueError, match="head must be 'pool' or 'dense', got 'attention'"):
+        CellSetClassifier(CELLS, head="attention")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"images must have shape \(n, 8, 40, 40\)"):
+        CellSetClassifier(CELLS)(torch.zeros(1, 4, 40, 40))

@@ -12,7 +12,7 @@ from insdl.dataset.configuration import Configuration, PoissonCounting, Subtract
 from insdl.dataset.distribution import Section, draw
 from insdl.dataset.nuisance_prior import Nuisances
 from insdl.dataset.randomness import generator
-from insdl.instrument.counting import counted, poisson_counts
+from insdl.instrument.counts import count_images
 from insdl.instrument.coverage import detector_coverage
 from insdl.instrument.nuisance import (
     Aluminium,
@@ -44,6 +44,8 @@ class Detector:
     Attributes
     ----------
     measured : (n_bins, n_h, n_k) bool. Where a detector looks.
+    blocks : (n_bins,) int64. Which incident energy a bin belongs to.
+    noise_sigma : (n_bins,) float32, counts. Noise of an empty pixel at the nominal factor; zero for Poisson counts.
 
     Notes
     -----
@@ -62,9 +64,8 @@ class Detector:
         counts = [len(np.asarray(block.bins)) for block in self.frame.blocks]
         self.blocks = np.repeat(np.arange(len(counts)), counts)
         counting = self.prior.counting
-        if isinstance(counting, SubtractedCounting):
-            sigma = np.array(counting.sigma, dtype=np.float32)
-            self._sigma = np.broadcast_to(sigma, len(self.blocks))[:, None, None]
+        sigma = np.array(counting.sigma if isinstance(counting, SubtractedCounting) else 0.0, dtype=np.float32)
+        self.noise_sigma = np.broadcast_to(sigma, len(self.blocks))
 
     def detect(self, image: npt.NDArray[np.floating[Any]], rng: np.random.Generator) -> _Singles:
         """Counts that a measurement of ``image`` could have given.
@@ -90,14 +91,13 @@ class Detector:
         mean = self._scaled(image, own.next())
         signal = mean.mean(axis=(1, 2)) if nuisances.window.probability > 0 else None
         for name in ("phonons", "elastic", "aluminium"):
-            prior, numbers = getattr(nuisances, name), own.next()
-            if _present(prior, numbers):
+            prior = getattr(nuisances, name)
+            if numbers := own.present(prior):
                 shapes = getattr(self, f"_{name}")
                 mean += np.float32(draw(prior.level, numbers)) * shapes[int(numbers.integers(len(shapes)))]
         self._add_backgrounds(mean, nuisances, own, signal)
         self._subtract(mean, nuisances, own)
-        numbers = own.next()
-        if _present(nuisances.hot_pixels, numbers):
+        if numbers := own.present(nuisances.hot_pixels):
             fraction, height = (draw(d, numbers) for d in (nuisances.hot_pixels.fraction, nuisances.hot_pixels.height))
             add_hot_pixels(mean, fraction, height, numbers)
         return mean
@@ -106,15 +106,19 @@ class Detector:
         """Counts of a mean in the configuration's form of noise; zero at dead pixels and where nothing is measured."""
         counting = self.prior.counting
         own = _Streams(rng)
-        noise, faults = own.next(), own.next()
+        noise = own.next()
+        factor = 1.0 if isinstance(counting, PoissonCounting) else draw(counting.factor, noise)
+        seed = int(noise.integers(2**63))
+        given: dict[str, Any] = {"seed": seed, "stream": "counts", "indices": [0], "threads": 1}
         if isinstance(counting, PoissonCounting):
-            counts = poisson_counts(expected, noise)
+            counts: _Singles = count_images(np.maximum(expected, 0.0)[None], **given)[0]
         else:
-            sigma = self._sigma * np.float32(draw(counting.factor, noise))
-            clip = np.inf if counting.largest is None else counting.largest
-            counts = counted(expected, sigma, noise, clip=clip, negative=counting.negative)
+            highest = np.inf if counting.largest is None else counting.largest
+            lowest = 0.0 if counting.negative == "clipped" else -np.inf
+            given |= {"form": "subtracted", "sigma": self.noise_sigma * factor, "lowest": lowest, "highest": highest}
+            counts = count_images(np.ascontiguousarray(expected)[None], **given)[0]
         dead = self.prior.nuisances.dead_pixels
-        if _present(dead, faults):
+        if faults := own.present(dead):
             kill_pixels(counts, draw(dead.fraction, faults), faults)
         counts[~self.measured] = 0.0
         return counts
@@ -135,21 +139,21 @@ class Detector:
     def _add_backgrounds(
         self, mean: _Singles, nuisances: Nuisances, own: _Streams, signal: npt.NDArray[np.float32] | None
     ) -> None:
-        numbers, n_blocks = own.next(), len(self.frame.blocks)
-        if _present(nuisances.smooth, numbers):
+        n_blocks = len(self.frame.blocks)
+        if numbers := own.present(nuisances.smooth):
             level = [draw(nuisances.smooth.level, numbers) for _ in range(n_blocks)]
             variation = draw(nuisances.smooth.variation, numbers)
             mean += smooth_background(self._smooth_shapes, self.blocks, level, variation, numbers)
-        numbers = own.next()
-        if signal is not None and _present(nuisances.window, numbers):
+        numbers = own.present(nuisances.window)
+        if signal is not None and numbers:
             share = np.array([draw(nuisances.window.share, numbers) for _ in signal], dtype=np.float32)
             mean += (signal * share / (1.0 - share))[:, None, None]
-        numbers, halo = own.next(), nuisances.halo
-        if _present(halo, numbers):
+        halo = nuisances.halo
+        if numbers := own.present(halo):
             names = ("level", "edge", "width", "energy", "energy_width")
             mean += beam_halo(self.geometry, BeamHalo(**{name: draw(getattr(halo, name), numbers) for name in names}))
-        numbers, streaks = own.next(), nuisances.streaks
-        if _present(streaks, numbers):
+        streaks = nuisances.streaks
+        if numbers := own.present(streaks):
             for _ in range(round(draw(streaks.count, numbers))):
                 height, width = draw(streaks.height, numbers), draw(streaks.width, numbers)
                 n_bins = max(1, round(draw(streaks.bins, numbers)))
@@ -157,16 +161,15 @@ class Detector:
                 add_streak(mean, self.geometry, streak)
 
     def _subtract(self, mean: _Singles, nuisances: Nuisances, own: _Streams) -> None:
-        numbers, n_blocks, n = own.next(), len(self.frame.blocks), mean.shape[-1]
-        if _present(nuisances.planes, numbers):
+        n_blocks, n = len(self.frame.blocks), mean.shape[-1]
+        if numbers := own.present(nuisances.planes):
             size = draw(nuisances.planes.sigma, numbers)
             mean += planes(size * numbers.standard_normal((3, n_blocks)), self.blocks, n)
-        numbers = own.next()
-        if _present(nuisances.pedestals, numbers):
+        if numbers := own.present(nuisances.pedestals):
             height = np.float32(draw(nuisances.pedestals.sigma, numbers))
             mean += height * numbers.standard_normal((len(mean), 1, 1), dtype=np.float32)
-        numbers, excess = own.next(), nuisances.over_subtraction
-        if _present(excess, numbers):
+        excess = nuisances.over_subtraction
+        if numbers := own.present(excess):
             levels = np.array([draw(excess.smooth, numbers) for _ in range(n_blocks)], dtype=np.float32)
             variation = draw(excess.variation, numbers)
             shape = smooth_background(self._smooth_shapes, self.blocks, np.ones(n_blocks), variation, numbers)
@@ -243,10 +246,11 @@ class Detector:
 
 
 class _Streams:
-    """Generators of their own, one after the other, all from two numbers of ``rng``."""
+    """Generators of their own, one after the other, all from a few numbers of ``rng``; and who gets one at all."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._key = rng.integers(0, 2**64, size=2, dtype=np.uint64)
+        self._chances = rng.random(16)
         self._number = 0
 
     def next(self) -> np.random.Generator:
@@ -254,9 +258,12 @@ class _Streams:
         counter = np.array([0, 0, 0, self._number], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=self._key, counter=counter))
 
-
-def _present(prior: Any, numbers: np.random.Generator) -> bool:
-    return bool(numbers.random() < prior.probability)
+    def present(self, prior: Any) -> np.random.Generator | None:
+        """The generator of a nuisance, or None where this image does not have it (making one costs 30 us)."""
+        if self._chances[self._number] < prior.probability:
+            return self.next()
+        self._number += 1
+        return None
 
 
 def _drawn(prior: Section, rng: np.random.Generator, *, skip: tuple[str, ...]) -> dict[str, float]:

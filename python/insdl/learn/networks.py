@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 _LOG_VARIANCE_FLOOR = -14.0  # sigma of 1e-3 of the prior width: no finite training set resolves less
 
@@ -51,6 +52,24 @@ class MapRegressorConfig:
     def image_shape(self) -> tuple[int, int, int]:
         """Shape of one image: (windows, pixels, pixels)."""
         return (self.windows, self.pixels, self.pixels)
+
+
+@dataclass(frozen=True)
+class CellSetClassifierConfig:
+    """What a `CellSetClassifier` is made of; `cells` are (incident energy, lower and upper edge of the bin) in meV."""
+
+    cells: tuple[tuple[float, float, float], ...]
+    outputs: tuple[str, ...]
+    pixels: int
+    filters: int
+    widths: tuple[int, int, int]
+    head: Literal["pool", "dense"]
+    seed: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of one input: (2 cells, pixels, pixels), values of every cell and then their masks."""
+        return (2 * len(self.cells), self.pixels, self.pixels)
 
 
 class CellClassifier(nn.Module):
@@ -120,6 +139,135 @@ class CellClassifier(nn.Module):
         features = images.contiguous(memory_format=torch.channels_last)  # grouped convolutions are slow without
         features = self.mix3(self.mix2(self.mix1(self.cells(features))))
         logits: Tensor = self.head(features)
+        return logits
+
+
+class CellEncoder(nn.Module):
+    """The same filters for every cell, tuned by what the cell is: (n, 2 cells, p, p) to (n, cells filters, p/2, p/2).
+
+    Cells do not meet here: channel c has seen nothing but cell c // filters.
+    """
+
+    coordinates: Tensor
+
+    def __init__(self, coordinates: Tensor, filters: int) -> None:
+        super().__init__()
+        self.filters = filters
+        self.register_buffer("coordinates", coordinates, persistent=False)
+        self.convolution = nn.Conv2d(2, filters, 4, 2, 1, bias=False)
+        hidden = 32
+        self.tuning = nn.Sequential(
+            nn.Linear(coordinates.shape[1] + 3, hidden), nn.ReLU(), nn.Linear(hidden, 2 * filters)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features, zero for a cell that is not measured at all."""
+        n, channels, height, width = images.shape
+        cells = channels // 2
+        values, mask = images[:, :cells], images[:, cells:]
+        values = values * mask
+        pairs = torch.stack([values, mask], dim=2).reshape(n * cells, 2, height, width)
+        found = self.convolution(pairs.contiguous(memory_format=torch.channels_last))
+        what = torch.cat([self.coordinates.expand(n, -1, -1), _appearance(values, mask)], dim=2)
+        gain, offset = self.tuning(what).reshape(n * cells, 2, self.filters, 1, 1).unbind(1)
+        seen = (mask.amax(dim=(2, 3)) > 0).reshape(n * cells, 1, 1, 1)
+        features: Tensor = functional.relu(found * (1.0 + gain) + offset) * seen
+        return features.reshape(n, cells * self.filters, *found.shape[2:])
+
+
+class CellSetClassifier(nn.Module):
+    """Class logits of a measurement taken as a set of cells, each with its incident energy, its energies and its mask.
+
+    ======== ============================= =======================================================================
+    block    output, default configuration what it is
+    ======== ============================= =======================================================================
+    `cells`  (180, 20, 20)                 4 x 4 convolution of stride 2 over values and mask, the same filters for
+                                           each cell, scaled and shifted by a function of the cell's coordinates,
+                                           level, roughness and measured share; ReLU; zero where nothing is measured
+    `mix1`   (64, 20, 20)                  all measured cells meet at each wave vector, with weights that are a
+                                           function of their coordinates; the place in the Brillouin zone is added
+    `mix2`   (64, 10, 10)                  4 x 4, stride 2; batch norm, ReLU
+    `mix3`   (96, 10, 10)                  3 x 3; batch norm, ReLU
+    `head`   (classes,)                    "pool": mean over pixels, linear layer; "dense": a perceptron on all pixels
+    ======== ============================= =======================================================================
+
+    The input has 2 c channels: the values of the c cells, then their masks (1 measured, 0 not). Incident energies, slices or
+    pixels may be missing: their masks are zero, and what stands in the values there is not looked at.
+
+    Parameters
+    ----------
+    cells : (incident energy, lower edge, upper edge) of each cell, meV.
+    classes : number of classes, or their names in the order of the logits.
+    pixels : width and height of a cell; divisible by 4.
+    filters : of each cell. widths : channels of `mix1`, `mix2`, `mix3`.
+    head : "pool" shows where (class activation maps are exact for it), "dense" may use the place.
+    seed : of the initial weights.
+
+    Examples
+    --------
+    >>> network = CellSetClassifier([(35.0, 5.0, 10.0), (70.0, 10.0, 20.0)], classes=("goodenough", "dimer"))
+    >>> network(torch.zeros(3, 4, 40, 40)).shape
+    torch.Size([3, 2])
+    """
+
+    config: CellSetClassifierConfig
+    places: Tensor
+
+    def __init__(
+        self,
+        cells: Sequence[Sequence[float]],
+        *,
+        classes: int | Sequence[str] = 2,
+        pixels: int = 40,
+        filters: int = 3,
+        widths: Sequence[int] = (64, 64, 96),
+        head: Literal["pool", "dense"] = "pool",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        names = _names(classes, prefix="class", argument="classes")
+        if len(names) < 2:
+            raise ValueError(f"classes must hold at least 2 classes, got {classes!r}")
+        if head not in ("pool", "dense"):
+            raise ValueError(f"head must be 'pool' or 'dense', got {head!r}")
+        _check_positive(filters=filters)
+        _check_pixels(pixels, divisor=4)
+        table = _cells(cells)
+        first, second, third = _widths(widths, count=3)
+        self.config = CellSetClassifierConfig(table, names, pixels, filters, (first, second, third), head, seed)
+        coordinates = _coordinates(table)
+        self.register_buffer("places", _places(pixels // 2), persistent=False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.cells = CellEncoder(coordinates, filters)
+            self.weights = nn.Sequential(nn.Linear(coordinates.shape[1], 64), nn.ReLU(), nn.Linear(64, filters * first))
+            self.place = nn.Conv2d(len(self.places), first, 1, bias=False)
+            self.mix1 = nn.Sequential(nn.BatchNorm2d(first), nn.ReLU(inplace=True))
+            self.mix2 = _block(first, second, kernel=4, stride=2, norm="batch")
+            self.mix3 = _block(second, third, kernel=3, norm="batch")
+            if head == "pool":
+                self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third, len(names)))
+            else:
+                flat = 16 * (pixels // 4) ** 2
+                self.head = nn.Sequential(
+                    _block(third, 16, kernel=1, norm="batch"), nn.Flatten(), nn.Linear(flat, 64), nn.ReLU(),
+                    nn.Linear(64, len(names)),
+                )  # fmt: skip
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head looks at, (n, channels, pixels / 4, pixels / 4)."""
+        _check_batch(images, self.config.image_shape)
+        cells = self.cells(images).contiguous(memory_format=torch.channels_last)
+        first = self.config.widths[0]
+        table = self.weights(self.cells.coordinates)  # (cells, filters * first)
+        kernel = table.reshape(-1, first).t()[:, :, None, None] / len(self.config.cells) ** 0.5
+        mixed = functional.conv2d(cells, kernel) + self.place(self.places[None])
+        found: Tensor = self.mix3(self.mix2(self.mix1(mixed)))
+        return found
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, (n, classes), of inputs, (n, 2 cells, pixels, pixels)."""
+        logits: Tensor = self.head(self.features(images))
         return logits
 
 
@@ -208,7 +356,7 @@ class MapRegressor(nn.Module):
         return torch.cat([mean, floor + nn.functional.softplus(raw - floor)], dim=1)
 
 
-Network = CellClassifier | MapRegressor
+Network = CellClassifier | CellSetClassifier | MapRegressor
 
 
 def check_images(images: npt.ArrayLike, image_shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:
@@ -259,6 +407,49 @@ def _block(
     elif norm == "layer":
         layers.append(nn.GroupNorm(1, outputs))  # one group: more would void channels of one pixel
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+def _cells(cells: Sequence[Sequence[float]]) -> tuple[tuple[float, float, float], ...]:
+    table = tuple(tuple(float(value) for value in cell) for cell in cells)
+    for number, cell in enumerate(table):
+        if len(cell) != 3 or not cell[1] < cell[2] or not cell[0] > 0.0:
+            raise ValueError(
+                f"cells must be (incident energy, lower edge, upper edge) in meV, got {cell} for cell {number}"
+            )
+    if not table:
+        raise ValueError("cells must hold one cell at least, got none")
+    return table  # type: ignore[return-value]  # three each, checked above
+
+
+def _coordinates(table: tuple[tuple[float, float, float], ...]) -> Tensor:
+    """(cells, features): incident energy, middle and width of the bin, and waves of them that tell neighbours apart."""
+    incident, low, high = torch.tensor(table, dtype=torch.float64).unbind(1)
+    ki = torch.log(incident / 50.0)
+    share = 0.5 * (low + high) / incident
+    energy = torch.log1p(0.5 * (low + high) / 10.0)
+    plain = [ki, share, energy, (high - low) / incident]
+    waves = [
+        wave(torch.pi * m * x) for x in (ki, 2.0 * share, energy) for m in (1, 2, 3) for wave in (torch.sin, torch.cos)
+    ]
+    return torch.stack([*plain, *waves], dim=1).float()
+
+
+def _appearance(values: Tensor, mask: Tensor) -> Tensor:
+    """(n, cells, 3): measured share, mean level, and mean difference of neighbours in each cell."""
+    share = mask.mean(dim=(2, 3))
+    level = values.sum(dim=(2, 3)) / mask.sum(dim=(2, 3)).clamp(min=1.0)
+    both = mask[..., 1:] * mask[..., :-1]
+    difference = ((values[..., 1:] - values[..., :-1]).abs() * both).sum(dim=(2, 3))
+    return torch.stack([share, level, difference / both.sum(dim=(2, 3)).clamp(min=1.0)], dim=2)
+
+
+def _places(pixels: int) -> Tensor:
+    """(channels, pixels, pixels): even functions of the place on an axis from -1 to 1 r.l.u., along both axes."""
+    axis = (torch.arange(pixels, dtype=torch.float64) + 0.5) / pixels * 2.0 - 1.0
+    one = [torch.cos(2.0 * torch.pi * m * axis) for m in (1, 2)]
+    waves = [a[:, None] * b[None, :] for a in (torch.ones_like(axis), *one) for b in (torch.ones_like(axis), *one)][1:]
+    squares = axis[:, None] ** 2 + axis[None, :] ** 2
+    return torch.stack([*waves, squares, squares**2]).float()
 
 
 def _names(given: int | Sequence[str], *, prefix: str, argument: str) -> tuple[str, ...]:

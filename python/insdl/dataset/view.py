@@ -1,0 +1,144 @@
+"""What a network is given of a measurement: the whole of it or a part, perhaps with more noise; values and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_Singles = npt.NDArray[np.float32]
+_Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ViewPrior:
+    """How often a training image is seen only in part, or with more noise. Shares of the images, each drawn on its own.
+
+    Attributes
+    ----------
+    some_energies : some of the incident energies are missing, 1 to all but one of them left. one_energy : all but one.
+    some_cells : up to half of the cells are missing.
+    some_pixels : a part of the detector is missing: every other pixel, one side, or a share of the pixels.
+    more_noise : Gaussian noise is added. noise : its standard deviation in units of the image's own noise, log-uniform.
+    """
+
+    some_energies: float = 0.3
+    one_energy: float = 0.2
+    some_cells: float = 0.1
+    some_pixels: float = 0.2
+    more_noise: float = 0.3
+    noise: tuple[float, float] = (0.5, 12.0)
+
+    def __post_init__(self) -> None:
+        for name in ("some_energies", "one_energy", "some_cells", "some_pixels", "more_noise"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}")
+        if not 0.0 < self.noise[0] <= self.noise[1]:
+            raise ValueError(f"noise must be a positive range, got {self.noise}")
+
+
+def partial_view(
+    counts: npt.NDArray[np.floating[Any]],
+    measured: _Mask,
+    blocks: npt.NDArray[np.int64],
+    sigma: npt.NDArray[np.floating[Any]],
+    rng: np.random.Generator,
+    prior: ViewPrior | None = None,
+) -> tuple[_Singles, _Mask]:
+    """A part of a measurement as a `ViewPrior` draws it.
+
+    Parameters
+    ----------
+    counts : (n_bins, n_h, n_k). measured : bool of that shape. blocks : (n_bins,) which incident energy a bin belongs to.
+    sigma : (n_bins,) counts. Noise of an empty pixel, which the added noise is a multiple of.
+
+    Returns
+    -------
+    (n_bins, n_h, n_k) float32 counts, and bool: what of them is seen. One pixel is always seen.
+    """
+    prior = prior or ViewPrior()
+    chance = rng.random(5)
+    values = np.asarray(counts, dtype=np.float32)
+    if chance[4] < prior.more_noise:
+        factor = np.exp(rng.uniform(*np.log(prior.noise)))
+        values = with_more_noise(values, sigma, factor, rng, clipped=bool(rng.integers(2)))
+    seen = measured.copy()
+    energies = np.unique(blocks)
+    kept = energies
+    if chance[0] < prior.one_energy:
+        kept = rng.permutation(energies)[:1]
+    elif chance[0] < prior.one_energy + prior.some_energies and len(energies) > 1:
+        kept = rng.permutation(energies)[: int(rng.integers(1, len(energies)))]
+    seen[~np.isin(blocks, kept)] = False
+    if chance[1] < prior.some_cells:
+        seen[rng.random(len(seen)) < rng.uniform(0.0, 0.5)] = False
+    if chance[2] < prior.some_pixels:
+        seen &= _part(seen.shape[1:], rng)
+    return (values, seen) if seen.any() else (values, measured.copy())
+
+
+def with_more_noise(
+    counts: npt.NDArray[np.floating[Any]],
+    sigma: npt.NDArray[np.floating[Any]],
+    factor: float,
+    rng: np.random.Generator,
+    *,
+    clipped: bool = True,
+) -> _Singles:
+    """Counts with Gaussian noise of ``factor`` times sqrt(sigma^2 + counts) added; negative ones set to zero or kept."""
+    values = np.asarray(counts, dtype=np.float32)
+    width = np.sqrt(np.asarray(sigma, dtype=np.float32)[:, None, None] ** 2 + np.maximum(values, 0.0))
+    noisy = values + np.float32(factor) * width * rng.standard_normal(values.shape, dtype=np.float32)
+    return np.maximum(noisy, 0.0) if clipped else noisy
+
+
+def network_view(counts: npt.NDArray[np.floating[Any]], seen: _Mask) -> _Singles:
+    """Input of a `CellSetClassifier`: arsinh(counts) of what is seen, then the masks.
+
+    Parameters
+    ----------
+    counts : (n_bins, n_h, n_k) or (n, n_bins, n_h, n_k). What is not finite where it is seen is refused.
+    seen : bool of the same shape, or of one image.
+
+    Returns
+    -------
+    (2 n_bins, n_h, n_k) or (n, 2 n_bins, n_h, n_k) float32. arsinh is log(2 counts) for many counts, and keeps negative ones.
+    """
+    values = np.asarray(counts, dtype=np.float32)
+    mask = np.broadcast_to(np.asarray(seen, dtype=bool), values.shape)
+    if values.ndim not in (3, 4):
+        raise ValueError(f"counts must have shape (n_bins, n_h, n_k) or (n, n_bins, n_h, n_k), got {values.shape}")
+    if not np.isfinite(values[mask]).all():
+        raise ValueError("counts must be finite wherever they are seen")
+    result = np.empty((*values.shape[:-3], 2 * values.shape[-3], *values.shape[-2:]), dtype=np.float32)
+    middle = values.shape[-3]
+    np.arcsinh(np.where(mask, values, np.float32(0.0)), out=result[..., :middle, :, :])
+    result[..., middle:, :, :] = mask
+    return result
+
+
+def halves(measured: _Mask) -> Sequence[_Mask]:
+    """Two halves of the detector pixels that share none: those of a checkerboard's two colours."""
+    h, k = np.indices(measured.shape[-2:])
+    colour = (h + k) % 2 == 0
+    return measured & colour, measured & ~colour
+
+
+def _part(shape: tuple[int, ...], rng: np.random.Generator) -> _Mask:
+    """(n_h, n_k) bool: a part of a detector."""
+    h, k = np.indices(shape)
+    how = int(rng.integers(4))
+    if how == 0:
+        return np.asarray((h + k + rng.integers(2)) % 2 == 0)
+    if how == 1:
+        axis = (h, k)[int(rng.integers(2))]
+        low = axis < shape[0] // 2
+        return np.asarray(low if rng.integers(2) else ~low)
+    if how == 2:
+        return np.asarray(rng.random(shape) < rng.uniform(0.3, 1.0))
+    radius = np.hypot(h - (shape[0] - 1) / 2, k - (shape[1] - 1) / 2)
+    edge = rng.uniform(0.3, 0.9) * shape[0] / 2
+    return np.asarray(radius < edge if rng.integers(2) else radius > 0.5 * edge)
