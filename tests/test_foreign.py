@@ -21,8 +21,8 @@ def test_the_rivals_are_those_of_the_base_and_every_kind_has_its_turn() -> None:
     given = source()
     assert given.classes == ("goodenough", "dimer", "zener_polaron", "none")
     assert given.n_samples == 80
-    made = given.make(range(20))
-    np.testing.assert_array_equal(made.labels, np.tile(np.arange(4), 5))
+    made = given.make(range(24))
+    np.testing.assert_array_equal(made.labels, np.tile(np.arange(4), 6))
     assert (made.status == GOOD).all()
     own = given.base.make([0, 1, 2, 3])
     np.testing.assert_array_equal(made.images[[0, 1, 2, 4]], own.images)
@@ -65,6 +65,21 @@ def test_square_magnets_have_their_closed_forms(order: str) -> None:
     model = square_magnet(order, lattice_constant=4.0)  # type: ignore[arg-type]
     energy = model.modes(q, J1=j1, J2=j2, D=d).energy
     np.testing.assert_allclose(np.abs(energy - expected[:, None]).min(axis=1), 0.0, atol=1e-9)
+
+
+def test_exchanged_blocks_stay_whole() -> None:
+    image = np.arange(60, dtype=np.float32)[:, None, None] * np.ones((60, 4, 4), np.float32)
+    image += np.random.default_rng(0).random((60, 4, 4), dtype=np.float32) / 4
+    blocks = np.repeat(np.arange(6), 10)
+    exchanged = 0
+    for index in range(40):
+        found = shuffled_cells(image, np.random.default_rng(index), blocks=blocks)
+        assert not np.array_equal(found, image)
+        order = np.floor(found.mean(axis=(1, 2))).astype(int).reshape(6, 10)
+        if (np.diff(order, axis=1) == 1).all() and (order[:, 0] != 10 * np.arange(6)).any():
+            exchanged += 1
+            np.testing.assert_array_equal(found, image[order.ravel()])  # nothing inside is touched
+    assert 3 <= exchanged <= 20  # a quarter of them
 
 
 def test_unknown_kinds_are_refused() -> None:

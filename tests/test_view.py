@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from insdl.dataset.configuration import load_source
+from insdl.dataset.configured import ConfiguredSource
 from insdl.dataset.randomness import generator
-from insdl.dataset.view import ViewPrior, halves, network_view, partial_view, with_more_noise
+from insdl.dataset.view import ViewedDetection, ViewPrior, halves, network_view, partial_view, with_more_noise
 
 SHAPE = (12, 20, 20)
 BLOCKS = np.repeat(np.arange(3), 4)
@@ -88,3 +90,14 @@ def test_priors_refuse_what_is_no_share() -> None:
         ViewPrior(some_cells=1.5)
     with pytest.raises(ValueError, match="noise must be a positive range"):
         ViewPrior(noise=(2.0, 1.0))
+
+
+def test_a_viewed_detection_is_detection_then_view() -> None:
+    source = load_source("pcsmo", n_samples=2)
+    assert isinstance(source, ConfiguredSource)
+    image = np.ones((60, 40, 40), np.float32)
+    whole = ViewedDetection(source)(image, generator(0, "view", 0))
+    counts = source.detect(image, generator(0, "view", 0))
+    np.testing.assert_array_equal(whole, network_view(counts, source.detector.measured))
+    one = ViewedDetection(source, ViewPrior(one_energy=1.0))(image, generator(0, "view", 0))
+    assert len(np.unique(source.detector.blocks[one[60:].any(axis=(1, 2))])) == 1

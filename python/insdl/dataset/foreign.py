@@ -1,7 +1,7 @@
 """Images of none of the rival models: what a verdict must be able to refuse.
 
 A classifier that has only ever seen its classes calls everything one of them. These images are given to it as one class more:
-cells of a real model at wrong places, other magnets, patterns that no spectrometer has seen, and nothing at all.
+cells of a real model at wrong places, other magnets, patterns and grains that no spectrometer has seen, and nothing at all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from insdl.instrument.frame import ImageFrame
 from insdl.instrument.image import ImageSettings, ImageSimulator
 from insdl.model import Bond, SingleIon, Site, SpinModel
 
-Kind = Literal["shuffled", "magnet", "pattern", "strokes", "empty"]
+Kind = Literal["shuffled", "magnet", "pattern", "strokes", "grains", "empty"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _Image = npt.NDArray[np.float32]
 
@@ -86,20 +86,37 @@ class SourceWithForeign:
         rng = generator(self.seed, f"{self.base.configuration.stream}/foreign", turn)
         if kind == "shuffled":
             index = int(rng.integers(self.base.n_samples))
-            return shuffled_cells(self.base.make([index], threads=threads).images[0], rng)
+            image = self.base.make([index], threads=threads).images[0]
+            return shuffled_cells(image, rng, blocks=self.base.detector.blocks)
         if kind == "magnet":
             return self.base.configuration.intensity * other_magnet(self.frame, rng, threads=threads)
         if kind == "pattern":
             return smooth_pattern(self.image_shape, rng)
         if kind == "strokes":
             return stroke_pattern(self.image_shape, rng)
+        if kind == "grains":
+            return grain_pattern(self.image_shape, rng)
         return np.zeros(self.image_shape, dtype=np.float32)
 
 
-def shuffled_cells(image: npt.NDArray[np.float32], rng: np.random.Generator) -> _Image:
-    """The cells of an image in a random order, or each turned and mirrored in its own way, or both."""
+def shuffled_cells(
+    image: npt.NDArray[np.float32], rng: np.random.Generator, *, blocks: npt.NDArray[np.int64] | None = None
+) -> _Image:
+    """The cells of an image in a random order, or each turned and moved in its own way, or both, or whole blocks exchanged.
+
+    Parameters
+    ----------
+    image : (n_bins, n_h, n_k). blocks : (n_bins,) incident energy of each bin; None exchanges no blocks.
+    """
     cells = image.copy()
-    how = int(rng.integers(3))
+    parts = [] if blocks is None else [cells[blocks == name] for name in np.unique(blocks)]
+    equal = len(parts) > 1 and len({len(part) for part in parts}) == 1
+    how = int(rng.integers(4 if equal else 3))
+    if how == 3:
+        order = rng.permutation(len(parts))
+        while (order == np.arange(len(parts))).all():
+            order = rng.permutation(len(parts))
+        return np.concatenate([parts[number] for number in order])
     if how != 1:
         cells = cells[rng.permutation(len(cells))]
     if how != 0:
@@ -186,6 +203,15 @@ def stroke_pattern(shape: tuple[int, ...], rng: np.random.Generator) -> _Image:
         made.append(image)
     sizes = rng.exponential(size=(cells, 1, 1))
     return np.asarray(sizes * np.array(made), dtype=np.float32)
+
+
+def grain_pattern(shape: tuple[int, ...], rng: np.random.Generator) -> _Image:
+    """Pixels that know nothing of each other: evenly, exponentially or normally distributed, cells of equal or other levels."""
+    how = int(rng.integers(3))
+    draws = (rng.random, rng.standard_exponential, lambda size: np.abs(rng.standard_normal(size)))
+    grains = draws[how](shape)
+    levels = rng.exponential(size=(shape[0], 1, 1)) if rng.integers(2) else 1.0
+    return np.asarray(grains * levels, dtype=np.float32)
 
 
 def _source(base: ConfiguredSource, kinds: tuple[Kind, ...]) -> SourceWithForeign:

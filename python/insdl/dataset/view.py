@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from insdl.dataset.configured import ConfiguredSource
+
 _Singles = npt.NDArray[np.float32]
 _Mask = npt.NDArray[np.bool_]
 
@@ -118,6 +120,28 @@ def network_view(counts: npt.NDArray[np.floating[Any]], seen: _Mask) -> _Singles
     np.arcsinh(np.where(mask, values, np.float32(0.0)), out=result[..., :middle, :, :])
     result[..., middle:, :, :] = mask
     return result
+
+
+@dataclass(frozen=True, eq=False)
+class ViewedDetection:
+    """Network inputs of expected images: detected, then seen in part; for `insdl.dataset.reader` and streams.
+
+    Attributes
+    ----------
+    source : has ``detect(image, rng)`` and a ``detector``, as `insdl.dataset.configured.ConfiguredSource`.
+    prior : `ViewPrior`; None shows the whole of every measurement.
+    """
+
+    source: ConfiguredSource
+    prior: ViewPrior | None = None
+
+    def __call__(self, image: npt.NDArray[np.floating[Any]], rng: np.random.Generator) -> _Singles:
+        """(2 n_bins, n_h, n_k) float32: `network_view` of a measurement of ``image``."""
+        detector = self.source.detector
+        counts, seen = detector.detect(image, rng), detector.measured
+        if self.prior is not None:
+            counts, seen = partial_view(counts, seen, detector.blocks, detector.noise_sigma, rng, self.prior)
+        return network_view(counts, seen)
 
 
 def halves(measured: _Mask) -> Sequence[_Mask]:
