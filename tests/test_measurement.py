@@ -68,15 +68,16 @@ def test_a_mask_guessed_from_the_zeros_of_the_real_measurement(pcsmo_measurement
 
 
 def test_zeros_beside_zeros_are_not_measured(tmp_path: Path) -> None:
-    """Without a mask: blocks of 3 x 3 zeros count as unseen, single zeros and thin lines as measured."""
+    """Without a mask: blocks of 3 x 3 zeros at two energies count as unseen, single zeros and thin lines as measured."""
     image = bright()
-    image[3, 10:15, 20:24] = 0.0  # unseen
+    image[3:5, 10:15, 20:24] = 0.0  # unseen
+    image[7, 10:15, 20:24] = 0.0  # at one energy alone: noise
     image[3, 30, 30] = 0.0  # clipped noise
-    image[4, 20:22, :] = 0.0  # two pixels wide
-    image[5, :2, 7:10] = 0.0  # at the edge, beyond which nothing is seen either
-    image[6, 10:15, 10:15] = np.nan  # some write unseen pixels so
+    image[14:16, 20:22, :] = 0.0  # two pixels wide
+    image[5:7, :2, 7:10] = 0.0  # at the edge, beyond which nothing is seen either
+    image[6, 20:25, 10:15] = np.nan  # some write unseen pixels so
     expected = np.ones((60, 40, 40), bool)
-    expected[3, 10:15, 20:24] = expected[5, :2, 7:10] = expected[6, 10:15, 10:15] = False
+    expected[3:5, 10:15, 20:24] = expected[5:7, :2, 7:10] = expected[6, 20:25, 10:15] = False
     measurement = read_pcsmo(save(tmp_path, "image.npy", to_sheet(image, orientation="measured")))
     np.testing.assert_array_equal(measurement.measured, expected)
     np.testing.assert_array_equal(measurement.image, np.where(expected, image, 0.0))

@@ -13,7 +13,9 @@ from insdl.dataset.view import ViewedDetection, ViewPrior, halves, network_view,
 SHAPE = (12, 20, 20)
 BLOCKS = np.repeat(np.arange(3), 4)
 SIGMA = np.linspace(0.5, 2.0, 12)
-NOTHING = ViewPrior(some_energies=0.0, one_energy=0.0, some_cells=0.0, some_pixels=0.0, more_noise=0.0)
+NOTHING = ViewPrior(
+    some_energies=0.0, one_energy=0.0, some_cells=0.0, some_pixels=0.0, mask_from_zeros=0.0, more_noise=0.0
+)
 
 
 def image() -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +33,9 @@ def test_the_whole_is_a_view() -> None:
 
 def test_one_incident_energy_is_what_is_left_of_three() -> None:
     counts, measured = image()
-    prior = ViewPrior(some_energies=0.0, one_energy=1.0, some_cells=0.0, some_pixels=0.0, more_noise=0.0)
+    prior = ViewPrior(
+        some_energies=0.0, one_energy=1.0, some_cells=0.0, some_pixels=0.0, mask_from_zeros=0.0, more_noise=0.0
+    )
     left = set()
     for index in range(30):
         _, seen = partial_view(counts, measured, BLOCKS, SIGMA, generator(0, "view", index), prior)

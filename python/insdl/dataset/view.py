@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from insdl.dataset.configured import ConfiguredSource
+from insdl.instrument.seen_pixels import seen_pixels
 
 _Singles = npt.NDArray[np.float32]
 _Mask = npt.NDArray[np.bool_]
@@ -24,6 +25,7 @@ class ViewPrior:
     some_energies : some of the incident energies are missing, 1 to all but one of them left. one_energy : all but one.
     some_cells : up to half of the cells are missing.
     some_pixels : a part of the detector is missing: every other pixel, one side, or a share of the pixels.
+    mask_from_zeros : nobody kept a mask, and where was measured is told from the zeros (`insdl.instrument.seen_pixels`).
     more_noise : Gaussian noise is added. noise : its standard deviation in units of the image's own noise, log-uniform.
     """
 
@@ -31,11 +33,12 @@ class ViewPrior:
     one_energy: float = 0.2
     some_cells: float = 0.1
     some_pixels: float = 0.2
+    mask_from_zeros: float = 0.2
     more_noise: float = 0.3
     noise: tuple[float, float] = (0.5, 12.0)
 
     def __post_init__(self) -> None:
-        for name in ("some_energies", "one_energy", "some_cells", "some_pixels", "more_noise"):
+        for name in ("some_energies", "one_energy", "some_cells", "some_pixels", "mask_from_zeros", "more_noise"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}")
         if not 0.0 < self.noise[0] <= self.noise[1]:
@@ -79,6 +82,8 @@ def partial_view(
         seen[rng.random(len(seen)) < rng.uniform(0.0, 0.5)] = False
     if chance[2] < prior.some_pixels:
         seen &= _part(seen.shape[1:], rng)
+    if chance[3] < prior.mask_from_zeros:
+        seen &= seen_pixels(np.where(seen, values, np.float32(0.0)), blocks)
     return (values, seen) if seen.any() else (values, measured.copy())
 
 

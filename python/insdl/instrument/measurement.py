@@ -12,7 +12,8 @@ from tokenize import TokenError
 import numpy as np
 import numpy.typing as npt
 
-from insdl.instrument.pcsmo import SHEET_SHAPE, Orientation, from_sheet
+from insdl.instrument.pcsmo import INCIDENT_ENERGIES, SHEET_SHAPE, SLICES, Orientation, from_sheet
+from insdl.instrument.seen_pixels import seen_pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +99,7 @@ def read_pcsmo(
     ----------
     path : file. Layout in `insdl.instrument.pcsmo`.
     mask : file or None. 240 x 400, 1 where no detector looked, upside down against the images as its authors keep it. None
-        looks for ``detector_mask.mat`` beside the image; without it, a pixel that is not a number, or lies in a block of
-        3 x 3 that are all zero, counts as not measured.
+        looks for ``detector_mask.mat`` beside the image; without it, `insdl.instrument.seen_pixels` judges by the zeros.
     orientation : "measured" for the published measurement (Qk mirrored), "published" for the published simulations.
 
     Raises
@@ -115,11 +115,7 @@ def read_pcsmo(
         measured = read_detector_mask(mask_file)
         how = f"mask {mask_file.name}"
     else:
-        lit = np.nan_to_num(image) > 0
-        in_empty_block = grown(
-            ~grown(lit)
-        )  # dark pixels of 3 x 3 blocks that are dark throughout; beyond the edge is dark
-        measured = ~in_empty_block & ~np.isnan(image)
+        measured = seen_pixels(image, np.repeat(np.arange(len(INCIDENT_ENERGIES)), SLICES))
         how = "mask taken from the zeros of the image"
     if not measured.any():
         raise ValueError(f"the mask leaves no pixel of {file} measured")
