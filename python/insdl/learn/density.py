@@ -21,6 +21,7 @@ from insdl.learn.scores import check_labels
 _Reals = npt.NDArray[np.float64]
 Method = Literal["mahalanobis", "relative-mahalanobis", "nearest-neighbours"]
 _CONTRAST = 1e-6  # of the largest pixel: below, an image is constant to float32 rounding
+_SILENT = 1e-6  # of its largest value: a feature that varies less does not vary
 _ROWS = 256  # images whose distances to all training images are held at a time
 
 
@@ -159,7 +160,7 @@ def fit_density(
         raise ValueError(f"unknown method {method!r}")
     if shrinkage is not None and not 0.0 <= shrinkage <= 1.0:
         raise ValueError(f"shrinkage must lie between 0 and 1, got {shrinkage}")
-    if not 1 <= neighbours <= len(rows):
+    if method == "nearest-neighbours" and not 1 <= neighbours <= len(rows):
         raise ValueError(f"neighbours must lie between 1 and the number of images, {len(rows)}, got {neighbours}")
     per_class = np.bincount(true)
     if (per_class == 0).any():
@@ -170,10 +171,11 @@ def fit_density(
     centre = rows.mean(axis=0)
     means = np.stack([rows[true == k].mean(axis=0) for k in range(len(per_class))])
     spread = np.sqrt(((rows - means[true]) ** 2).mean(axis=0))
-    if not (spread > 0).any():
+    alive = spread > _SILENT * np.abs(rows).max(axis=0)
+    if not alive.any():
         raise ValueError("features must vary within a class, got constant ones")
-    # A feature that never varied in training is not left out: it makes strange whatever moves it.
-    scale = np.maximum(spread, 1e-3 * np.median(spread[spread > 0]))
+    # A feature that was silent in training is not left out: an image in which it speaks is strange.
+    scale = np.where(alive, spread, 1e-3 * np.median(spread[alive]))
     scaled, scaled_means = (rows - centre) / scale, (means - centre) / scale
     whitening, within = _whitening(scaled - scaled_means[true], shrinkage)
     background, overall = _whitening(scaled, shrinkage)
