@@ -199,7 +199,7 @@ def test_bad_input_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match="shrinkage must lie between 0 and 1, got 2"):
         fit_density(rows, labels, shrinkage=2.0)
     with pytest.raises(ValueError, match="neighbours must lie between 1 and the number of images, 30, got 31"):
-        fit_density(rows, labels, neighbours=31)
+        fit_density(rows, labels, method="nearest-neighbours", neighbours=31)
     with pytest.raises(ValueError, match=r"features must have shape \(n, 6\), got \(2, 5\)"):
         strangeness(fit_density(rows, labels), rows[:2, :5])
     network = CellClassifier(cells=3, pixels=8)

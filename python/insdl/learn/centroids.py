@@ -13,14 +13,18 @@ class, with no gradient to the centroids: they are exponential averages of the e
 updated after each step. A two-sided penalty (|grad_x sum_c K_c| / slope - 1)^2 keeps the features from mapping
 different images to the same place; the published one has slope 1.
 
-Three changes to the published recipe, all for short trainings. N and m start at 0, so that the first update puts each
-centroid on the mean of its class instead of moving it there slowly from a random place near 0. The averages are taken
-in training mode, as the loss is, because the running averages of batch norm lag behind. And the cross-entropy is
-computed from the squared distance, not from the kernel, which underflows and has no gradient far from the centroids.
+Changes to the published recipe, for short trainings. The first batch puts each centroid on the mean of its class,
+instead of moving it there slowly from a random place near 0. The length scale is set relative to the spread of the
+embeddings around these means: where it is larger than the embeddings themselves, all of them are near everything, and
+where it is much smaller, the training shrinks them to 0 first. The averages are taken in training mode, as the loss is,
+because the running averages of batch norm lag behind. And the cross-entropy is computed from the squared distance, not
+from the kernel, which underflows and has no gradient far from the centroids.
 
-If centroids stay where the published recipe starts them, at N(0, 0.05^2) with a length scale of 0.1, the training
-pulls the embeddings of all classes to 0. An image without features, an empty one for example, has embeddings of
-exactly 0 and then a kernel value of about exp(-0.05^2 / (2 0.1^2)) = 0.88 for *every* class: it passes as known.
+Where centroids start at N(0, 0.05^2) under a length scale of 0.1, as published, and never move, the training pulls the
+embeddings of all classes to 0. An image without features, an empty one for example, has embeddings of exactly 0 and
+then a kernel value of about exp(-0.05^2 / (2 0.1^2)) = 0.88 for *every* class: it passes as known. On easy data the
+embeddings come to the centroids faster than the centroids move, and moving them does not mend it; the start does.
+The kernel is trained where there are images, and no more than that: what it says of strange ones has to be measured.
 """
 
 from __future__ import annotations
@@ -57,10 +61,10 @@ class CentroidSettings:
     decay: float = 0.99
     penalty: float = 0.1
     slope: float = 1.0
-    learning_rate: float = 0.02
+    learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    gradient_clip: float = 5.0
+    gradient_clip: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.decay < 1.0:
@@ -82,17 +86,20 @@ class CentroidClassifier(nn.Module):
     features : number of features.
     classes : number of classes.
     embedding : length of an embedding W_c f.
-    length_scale : of the kernel, in units of the embedding.
+    length_scale : of the kernel, in units of the root-mean-square deviation of an embedding's components from the mean of
+        its class before training.
     seed : of the initial W.
 
     Notes
     -----
-    `total` (classes, embedding) and `count` (classes,) are m and N, part of the weights that are stored. A class that was
-    never seen has no centroid, and the kernel value 0.
+    `total` (classes, embedding) and `count` (classes,) are m and N, `scale` () is the length scale in units of the
+    embedding; all are part of the weights that are stored. A class that was never seen has no centroid, and the kernel
+    value 0.
     """
 
     total: Tensor
     count: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -101,7 +108,7 @@ class CentroidClassifier(nn.Module):
         features: int,
         classes: int,
         embedding: int = 32,
-        length_scale: float = 0.3,
+        length_scale: float = 0.5,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -117,6 +124,7 @@ class CentroidClassifier(nn.Module):
             self.weight = nn.Parameter(torch.randn(classes, embedding, features) * math.sqrt(2.0 / features))
         self.register_buffer("total", torch.zeros(classes, embedding))
         self.register_buffer("count", torch.zeros(classes))
+        self.register_buffer("scale", torch.ones(()))
 
     @property
     def centroids(self) -> Tensor:
@@ -133,12 +141,32 @@ class CentroidClassifier(nn.Module):
     def squared_distances(self, images: Tensor) -> Tensor:
         """-ln of the kernel values, (n, classes); infinite for a class without a centroid."""
         mean_square = (self.embeddings(images) - self.centroids).pow(2).mean(dim=2)
-        distances = mean_square / (2 * self.length_scale**2)
+        distances = mean_square / (2 * self.scale**2)
         return torch.where(self.count > 0, distances, torch.full_like(distances, math.inf))
 
     def forward(self, images: Tensor) -> Tensor:
         """Kernel values, (n, classes), 0 to 1."""
         return torch.exp(-self.squared_distances(images))
+
+    @torch.no_grad()
+    def start_centroids(self, images: Tensor, labels: Tensor) -> None:
+        """Puts the centroids on the class means of a batch and sets the length scale by its spread around them.
+
+        Parameters
+        ----------
+        images : (n, ...). labels : (n,) class indices; every class must occur.
+        """
+        seen = set(labels.tolist())
+        if seen != set(range(len(self.count))):
+            raise ValueError(
+                f"the first batch must hold every class from 0 to {len(self.count) - 1}, got {sorted(seen)}"
+            )
+        self.update_centroids(images, labels, decay=0.0)
+        own = self.embeddings(images)[torch.arange(len(labels)), labels]
+        spread = (own - self.centroids[labels]).pow(2).mean().sqrt()
+        if not (math.isfinite(spread.item()) and spread > 0):
+            raise ValueError(f"the images of a class must differ, got a spread of {spread.item()} around their mean")
+        self.scale.copy_(self.length_scale * spread)
 
     @torch.no_grad()
     def update_centroids(self, images: Tensor, labels: Tensor, *, decay: float) -> None:
@@ -193,7 +221,7 @@ def train_centroids(
     Raises
     ------
     ValueError
-        if a class has no centroid after the first batch.
+        if a class is missing in the first batch.
     RuntimeError
         if the loss is not finite.
     """
@@ -208,12 +236,8 @@ def train_centroids(
     with evaluation_mode(network), torch.enable_grad():
         for images, labels in batches:
             network.train()
-            if not bool((network.count > 0).all()):
-                network.update_centroids(images, labels, decay=0.0)
-                if not bool((network.count > 0).all()):
-                    raise ValueError(
-                        f"the first batch must hold every class, got labels {sorted(set(labels.tolist()))}"
-                    )
+            if not bool((network.count > 0).any()):
+                network.start_centroids(images, labels)
             optimizer.zero_grad()
             loss = centroid_loss(network, images, labels, settings=settings)
             if not math.isfinite(loss.item()):
