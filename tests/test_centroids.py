@@ -257,7 +257,7 @@ def test_bad_input_is_refused_in_words() -> None:
         train_centroids(_network(), [(torch.ones(4, 1, 4, 4), torch.tensor([0, 1, 0, 1]))])
     with pytest.raises(ValueError, match=r"body must give shape \(n, 9\), got \(64, 24\)"):
         CentroidClassifier(_body(), features=9, classes=2).embeddings(images)
+    started = _network()
+    started.start_centroids(images, labels)
     with pytest.raises(RuntimeError, match="training diverged in step 0"):
-        started = _network()
-        started.start_centroids(images, labels)
         train_centroids(started, [(images * math.inf, labels)])

@@ -112,3 +112,10 @@ def test_wrong_images_are_refused() -> None:
     images[2, 1, 0, 3] = np.nan
     with pytest.raises(ValueError, match=r"got nan in image 2 at pixel \(1, 0, 3\)"):
         check_images(images)
+
+
+def test_mirrored_views_are_images_too() -> None:
+    """torch refuses negative strides."""
+    images = np.random.default_rng(0).random((2, 3, 8, 8), dtype=np.float32)
+    mirrored = check_images(images[:, :, ::-1])
+    np.testing.assert_array_equal(torch.from_numpy(mirrored).numpy(), images[:, :, ::-1])
