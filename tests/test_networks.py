@@ -165,3 +165,10 @@ def test_cell_set_refuses_what_is_no_cell() -> None:
         CellSetClassifier(CELLS, head="attention")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"images must have shape \(n, 8, 40, 40\)"):
         CellSetClassifier(CELLS)(torch.zeros(1, 4, 40, 40))
+
+
+def test_mirrored_views_are_images_too() -> None:
+    """torch refuses negative strides."""
+    images = np.random.default_rng(0).random((2, 3, 8, 8), dtype=np.float32)
+    mirrored = check_images(images[:, :, ::-1])
+    np.testing.assert_array_equal(torch.from_numpy(mirrored).numpy(), images[:, :, ::-1])

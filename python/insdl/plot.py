@@ -13,6 +13,8 @@ from insdl.instrument.frame import ImageFrame
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from insdl.learn.reliability import CalibrationError, ReliabilityDiagram
+
 _Image = npt.NDArray[np.floating]
 
 
@@ -118,6 +120,45 @@ def histories(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, 
     axis.set_ylabel("loss (dashed: training, full: validation)")
     axis.set_title(title, fontsize=10)
     axis.legend(fontsize=7)
+    return figure
+
+
+def reliability(
+    panels: Mapping[str, tuple[ReliabilityDiagram, CalibrationError]], *, title: str, statement: str
+) -> Figure:
+    """Frequency against probability with one standard deviation, a panel a classifier, and how many images below.
+
+    Parameters
+    ----------
+    panels : {name: (diagram, its expected calibration error)}.
+    statement : what the probability is of, for the axes.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(0.6 + 3.3 * len(panels), 4.4), layout="constrained")
+    axes = figure.subplots(2, len(panels), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 1))
+    low = min(float(diagram.probability.min()) for diagram, _ in panels.values())
+    for column, (name, (diagram, error)) in enumerate(panels.items()):
+        above, below = axes[:, column]
+        above.plot([0, 1], [0, 1], color="0.6", lw=0.8)
+        bars = np.maximum([diagram.frequency - diagram.low, diagram.high - diagram.frequency], 0.0)
+        above.errorbar(diagram.probability, diagram.frequency, yerr=bars, fmt="o", ms=4, lw=1)
+        above.set_title(
+            f"{name}\ncalibration error {error.value:.3f} ± {error.error:.3f}\n"
+            f"by chance {error.floor:.3f}, below {error.floor_95:.3f} in 95 %",
+            fontsize=8,
+        )
+        below.vlines(diagram.probability, 0.5, diagram.count, lw=4)
+        below.set_yscale("log")
+        below.set_xlabel(f"probability of {statement}", fontsize=8)
+        for axis in (above, below):
+            axis.tick_params(labelsize=7)
+    margin = 0.05 * (1 - low)
+    axes[0][0].set_xlim(low - margin, 1 + margin)
+    axes[0][0].set_ylim(-0.02, 1.02)
+    axes[0][0].set_ylabel(f"how often {statement} is true", fontsize=8)
+    axes[1][0].set_ylabel("images", fontsize=8)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -373,7 +373,7 @@ def check_images(images: npt.ArrayLike, image_shape: tuple[int, ...] | None = No
     images : (n, channels, height, width).
     image_shape : expected (channels, height, width); any when None.
     """
-    array = np.asarray(images, dtype=np.float32)
+    array = np.asarray(images, dtype=np.float32, order="C")  # torch takes no mirrored views
     if array.ndim != 4 or (image_shape is not None and array.shape[1:] != image_shape):
         expected = "(n, channels, height, width)" if image_shape is None else f"(n, {_comma(image_shape)})"
         raise ValueError(f"images must have shape {expected}, got {array.shape}")
