@@ -23,10 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from insdl.instrument.pcsmo import SHEET_SHAPE
 from insdl.learn.objective import Examples, Objective, accuracy, checked_class, one_hot
 from insdl.learn.registry import register_network
 
-ROWS, COLUMNS = 240, 400
+ROWS, COLUMNS = SHEET_SHAPE
 CLIP = 120.0
 """Largest intensity that the published networks were shown."""
 CLASSES = ("dimer", "goodenough")
@@ -72,22 +73,20 @@ def published_input(images: npt.ArrayLike) -> npt.NDArray[np.float32]:
 
     Parameters
     ----------
-    images : (n, 240, 400), or (n, 60, 40, 40) cells in the order of `insdl.instrument.pcsmo`: incident energy by incident
-        energy. Intensities in the unit of the published data; NaN, where nothing was measured, counts as 0.
+    images : (n, 240, 400), sheets as `insdl.instrument.pcsmo.to_sheet` makes them. Intensities in the unit of the published
+        data; NaN, where nothing was measured, counts as 0.
 
     Returns
     -------
     (n, 1, 240, 400) float32. An image that is the same everywhere becomes 0.
     """
     array = np.nan_to_num(np.asarray(images, dtype=np.float64), nan=0.0)
-    if array.ndim == 4 and array.shape[1:] == (60, 40, 40):
-        array = array.reshape(-1, 6, 10, 40, 40).transpose(0, 1, 3, 2, 4).reshape(-1, ROWS, COLUMNS)
-    if array.ndim != 3 or array.shape[1:] != (ROWS, COLUMNS):
-        raise ValueError(f"images must have shape (n, 240, 400) or (n, 60, 40, 40), got {np.shape(images)}")
+    if array.ndim != 3 or array.shape[1:] != SHEET_SHAPE:
+        raise ValueError(f"images must have shape (n, 240, 400), got {array.shape}")
     array = np.clip(array, 0.0, CLIP)
     low = array.min(axis=(1, 2), keepdims=True)
     span = array.max(axis=(1, 2), keepdims=True) - low
-    return ((array - low) / np.where(span > 0, span, 1.0)).astype(np.float32)[:, None]
+    return np.asarray(((array - low) / np.where(span > 0, span, 1.0))[:, None], dtype=np.float32)
 
 
 class PublishedClassifier(nn.Module):
@@ -185,7 +184,7 @@ class PublishedDuq(nn.Module):
     classes, rows, columns, seed : as in `PublishedClassifier`.
     embedding : numbers in which features and centroids are compared.
     length_scale : l.
-    momentum : of the centroids; 1 as published, 0.999 in the paper on the method.
+    momentum : of the centroids; 1 as published, where they never move. Below 1 they follow.
     """
 
     config: PublishedDuqConfig
@@ -261,7 +260,8 @@ def duq_loss(network: nn.Module, batch: Examples) -> Tensor:
         values: Tensor = network(images)
         (slope,) = torch.autograd.grad(values.sum(), images, create_graph=True)
         penalty = ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
-        return _kernel_cross_entropy(values, batch.targets) + penalty
+        total: Tensor = _kernel_cross_entropy(values, batch.targets) + penalty
+        return total
 
 
 def _kernel_cross_entropy(values: Tensor, targets: Tensor) -> Tensor:
