@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from insdl.learn.checkpoint import load_checkpoint, save_checkpoint
 from insdl.learn.networks import CellClassifier, CellSetClassifier, MapRegressor, check_images, evaluation_mode
 
 
@@ -172,3 +174,14 @@ def test_mirrored_views_are_images_too() -> None:
     images = np.random.default_rng(0).random((2, 3, 8, 8), dtype=np.float32)
     mirrored = check_images(images[:, :, ::-1])
     np.testing.assert_array_equal(torch.from_numpy(mirrored).numpy(), images[:, :, ::-1])
+
+
+def test_a_cell_set_classifier_is_built_again(tmp_path: Path) -> None:
+    network = CellSetClassifier(
+        [(25.0, 2.5, 4.0), (70.0, 7.0, 9.0)], classes=("a", "b"), pixels=8, widths=(4, 4, 4)
+    ).eval()
+    save_checkpoint(tmp_path / "network.pt", network)
+    copy, _ = load_checkpoint(tmp_path / "network.pt")
+    assert copy.config == network.config
+    images = torch.ones(1, 4, 8, 8)
+    torch.testing.assert_close(copy(images), network(images))

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from insdl.learn import train as train_module
+from insdl.learn import feed as feed_module
 from insdl.learn.networks import CellClassifier, MapRegressor
 from insdl.learn.train import (
     SampleStream,
@@ -304,7 +304,7 @@ def test_stream_gives_every_sample_once_for_any_number_of_workers(
     for number in range(workers):
         worker = Worker()
         worker.id = number
-        monkeypatch.setattr(train_module, "get_worker_info", lambda worker=worker: worker)
+        monkeypatch.setattr(feed_module, "get_worker_info", lambda worker=worker: worker)
         stream = iter(SampleStream(lambda i: (np.zeros(1, np.float32), i), start=10))
         indices += [int(np.asarray(next(stream)[1])) for _ in range(12 // workers)]
     assert sorted(indices) == list(range(10, 22))

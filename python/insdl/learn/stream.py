@@ -6,6 +6,7 @@ on: no sample is lost or comes twice, and a training that was cut off goes on wi
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from insdl.dataset.order import EpochOrder, rank_positions
-from insdl.dataset.reader import Detect, ImageReader, detected, good
+from insdl.dataset.reader import Detect, ImageReader, StoreReader, detected, good
 
 
 class Batch(NamedTuple):
@@ -106,6 +107,15 @@ class ImageStream:
         """The epoch that iterating goes on with."""
         return self._epoch
 
+    @property
+    def rank(self) -> Rank:
+        """The rank whose batches these are."""
+        return self._batches.rank
+
+    def manifest(self) -> dict[str, Any]:
+        """What the batches of all ranks are made of, as plain values: a record for whatever is trained on them."""
+        return self._batches.manifest()
+
     def __iter__(self) -> Iterator[Batch]:
         epoch, done = self._epoch, self._done
         wanted = [(epoch, batch) for batch in range(done, len(self))]
@@ -181,6 +191,12 @@ class _Batches(Dataset[Batch]):
             **{name: getattr(self.rank, name) for name in self.rank.__dataclass_fields__},
             "batch_size": self.batch_size,
         }
+
+    def manifest(self) -> dict[str, Any]:
+        """`identity` without the rank, and what the reader and the detection are."""
+        identity = {name: value for name, value in self.identity().items() if name != "rank"}
+        detect = None if self.detect is None else name_of(self.detect)
+        return {**identity, "n_samples": self.reader.n_samples, "data": described(self.reader), "detect": detect}
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         epoch, number = key
@@ -259,6 +275,10 @@ class TrainingSamples:
         self._target = _label if target is None else target
         self._held: tuple[int, Batch] | None = None
 
+    def manifest(self) -> dict[str, Any]:
+        """What the samples are made of, as plain values."""
+        return {**self._batches.manifest(), "target": name_of(self._target)}
+
     def __call__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.ArrayLike]:
         """The image and the target of sample number ``index`` of the training."""
         n, size = len(self._batches.order), self._batches.batch_size
@@ -271,6 +291,22 @@ class TrainingSamples:
             raise ValueError(f"none of the samples around number {index} of the training is stable")
         row = position % size % len(batch.labels)
         return batch.images[row].numpy(), self._target(batch, row)
+
+
+def described(reader: ImageReader) -> dict[str, Any]:
+    """What made a reader's samples, as plain values: the same for a simulation and a store of it."""
+    if isinstance(reader, StoreReader):
+        return dict(reader.store.configuration["source"])
+    source = getattr(reader, "source", None)
+    describe = getattr(source, "describe", None)
+    return dict(json.loads(json.dumps(describe()))) if callable(describe) else {"reader": name_of(reader)}
+
+
+def name_of(given: Any) -> str:
+    """Module and name of a function or method, or of an object's class."""
+    function = getattr(given, "__func__", given)
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _label(batch: Batch, row: int) -> npt.ArrayLike:
