@@ -64,6 +64,24 @@ def test_a_missing_cell_was_not_measured() -> None:
     np.testing.assert_array_equal(seen_pixels(image, BLOCKS).any(axis=(1, 2)), np.arange(8) != 2)
 
 
+def test_a_known_mask_is_believed_but_for_the_dead() -> None:
+    rng = np.random.default_rng(3)
+    measured = rng.random((8, 12, 12)) < 0.8
+    image = np.where(measured, rng.standard_normal(measured.shape), 0.0)
+    image[:4, 3:6, 3:6] = 0.0  # dead at the first incident energy
+    image[6] = 0.0
+    image[7, 0:3, 0:3] = 0.0  # dark, and yet measured
+    found = seen_pixels(image, BLOCKS, mask=measured)
+    expected = measured.copy()
+    expected[:4, 3:6, 3:6] = False
+    expected[6] = False
+    lit = (image != 0).reshape(2, 4, 12, 12).any(axis=1).repeat(4, axis=0)
+    np.testing.assert_array_equal(found, expected & lit)
+    assert found[7, 0:3, 0:3].any()
+    with pytest.raises(ValueError, match="mask must have the shape"):
+        seen_pixels(image, BLOCKS, mask=measured[:4])
+
+
 def test_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"image must have shape \(8, n_h, n_k\), got \(7, 5, 5\)"):
         seen_pixels(np.ones((7, 5, 5)), BLOCKS)

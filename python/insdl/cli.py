@@ -1,4 +1,4 @@
-"""The command line: insdl pcsmo, rb2mnf4, realism, measured, dataset, fetch."""
+"""The command line: insdl pcsmo, rb2mnf4, predict, train, realism, measured, dataset, fetch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import click
 from insdl.commands.dataset import dataset
 from insdl.commands.guard import guarded
 from insdl.commands.measured import measured
+from insdl.commands.predict import predict
 from insdl.commands.realism import realism
+from insdl.commands.train import train
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -24,7 +26,7 @@ def main() -> None:
     """Inelastic neutron scattering, understood with deep learning."""
 
 
-for command in (dataset, measured, realism):
+for command in (dataset, measured, predict, realism, train):
     main.add_command(command)
 
 

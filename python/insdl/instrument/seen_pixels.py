@@ -10,7 +10,9 @@ import numpy.typing as npt
 _Mask = npt.NDArray[np.bool_]
 
 
-def seen_pixels(image: npt.NDArray[np.floating[Any]], blocks: npt.NDArray[np.int64]) -> _Mask:
+def seen_pixels(
+    image: npt.NDArray[np.floating[Any]], blocks: npt.NDArray[np.int64], *, mask: _Mask | None = None
+) -> _Mask:
     """The pixels that were measured, judged by the zeros of an image whose negative counts were set to zero.
 
     A detector that looks sees something at one energy or another. Not measured is therefore a pixel that is not a number; that
@@ -21,6 +23,8 @@ def seen_pixels(image: npt.NDArray[np.floating[Any]], blocks: npt.NDArray[np.int
     Parameters
     ----------
     image : (n_bins, n_h, n_k), counts. blocks : (n_bins,) incident energy of each bin, bins of one side by side.
+    mask : bool of the image's shape, True where a detector looks, where that is known. Dark blocks are then believed; a pixel
+        without any count at an incident energy, and an empty cell, still count as not measured.
 
     Returns
     -------
@@ -30,13 +34,16 @@ def seen_pixels(image: npt.NDArray[np.floating[Any]], blocks: npt.NDArray[np.int
     values = np.asarray(image)
     if values.ndim != 3 or len(values) != len(blocks):
         raise ValueError(f"image must have shape ({len(blocks)}, n_h, n_k), got {values.shape}")
-    number = ~np.isnan(values)
-    lit = np.where(number, values, 0.0) > 0
+    if mask is not None and mask.shape != values.shape:
+        raise ValueError(f"mask must have the shape {values.shape} of the image, got {mask.shape}")
+    number = ~np.isnan(values) if mask is None else ~np.isnan(values) & mask
+    lit = np.where(number, values, 0.0) != 0
     seen = np.zeros(lit.shape, dtype=bool)
     for block in np.unique(blocks):
         part = lit[blocks == block]
         deep = 2 if len(part) > 1 else 1
-        seen[blocks == block] = part.any(axis=0) & part.any(axis=(1, 2), keepdims=True) & _near(part, (deep, 3, 3))
+        alive = part.any(axis=0) & part.any(axis=(1, 2), keepdims=True)
+        seen[blocks == block] = alive if mask is not None else alive & _near(part, (deep, 3, 3))
     return np.asarray(seen & number)
 
 

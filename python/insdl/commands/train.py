@@ -1,0 +1,56 @@
+"""insdl train: networks for a question, calibrated, in one file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from insdl.commands.guard import guarded
+
+
+@click.group()
+def train() -> None:
+    """Train the networks that answer a question."""
+
+
+@train.command()
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--configuration", default="pcsmo", show_default=True, help="Preset or YAML file: rivals and nuisances.")
+@click.option("--members", type=click.IntRange(1), default=5, show_default=True, help="Number of networks.")
+@click.option("--images", type=click.IntRange(100), default=12_000, show_default=True, help="Simulated images.")
+@click.option("--epochs", type=click.IntRange(1), default=5, show_default=True, help="Passes over them.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
+@click.option("--threads", type=click.IntRange(1), help="Of the simulation; all processors by default.")
+@click.option("--quiet", is_flag=True, help="No progress on the error stream.")
+def rivals(
+    output: Path,
+    configuration: str,
+    members: int,
+    images: int,
+    epochs: int,
+    seed: int,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Networks that judge which of rival models made a measurement, for insdl predict --model OUTPUT.
+
+    A run that was killed goes on where it was when started again with the same options.
+    """
+
+    def job() -> Any:
+        from insdl.dataset.configuration import load_configuration
+        from insdl.learn.rivals import RivalSettings, train_jury
+
+        plain = RivalSettings()
+        settings = replace(
+            plain, members=members, images=images, seed=seed, threads=threads,
+            training=replace(plain.training, epochs=epochs),
+        )  # fmt: skip
+        loaded = load_configuration(configuration)
+        return train_jury(loaded, output, settings, progress="silent" if quiet else "bar")
+
+    jury = guarded(job, interrupted=f"interrupted; the same command goes on with {output}")
+    click.echo(f"{len(jury.members)} networks for {', '.join(jury.classes)}: {output}")
