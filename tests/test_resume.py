@@ -195,7 +195,7 @@ def test_files_that_are_no_state_are_refused(tmp_path: Path) -> None:
         call(tmp_path)
     whole[len(whole) // 2] ^= 1
     path.write_bytes(whole)
-    with pytest.raises(ValueError, match="is damaged|is not a state file"):
+    with pytest.raises(ValueError, match=r"is damaged|is not a state file"):
         call(tmp_path)
 
 

@@ -1,0 +1,95 @@
+"""insdl predict: layouts, masks, words; the jury is untrained, what it says is not the point."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from insdl.cli import main
+from insdl.dataset.view import network_view
+from insdl.instrument.pcsmo import pcsmo_frame, to_sheet
+from insdl.learn.jury import save_jury, seat_jury
+from insdl.learn.networks import CellSetClassifier
+
+CLASSES = ("goodenough", "dimer", "none")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    frame = pcsmo_frame()
+    cells = [frame.bin_at(number) for number in range(60)]
+    member = CellSetClassifier(cells, classes=CLASSES, filters=1, widths=(4, 4, 4)).eval()
+    images = np.random.default_rng(0).poisson(2.0, (105, 60, 40, 40)).astype(np.float32)
+    images[1::3] += 3.0
+    images[2::3, :, :20] = 0.0
+    labels = np.arange(105) % 3
+    given = network_view(images, np.ones(images.shape, dtype=bool))
+    file = tmp_path_factory.mktemp("model") / "jury.pt"
+    save_jury(file, seat_jury([member], training=(given, labels), held_out=(given, labels), false_alarm_rate=0.05))
+    return file
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["predict", *(str(argument) for argument in arguments)])
+    return result.exit_code, result.output
+
+
+def sheets(n: int) -> np.ndarray:
+    images = np.random.default_rng(1).poisson(2.0, (n, 60, 40, 40))
+    return np.stack([to_sheet(image, orientation="measured") for image in images])
+
+
+def test_one_image_and_a_stack_say_the_same(tmp_path: Path, model: Path) -> None:
+    stack = sheets(3)
+    np.save(tmp_path / "stack.npy", stack)
+    np.save(tmp_path / "one.npy", stack[1])
+    code, text = run(tmp_path / "stack.npy", "--model", model, "--json")
+    assert code == 0, text
+    found = json.loads(text)
+    assert [entry["image"] for entry in found["images"]] == [0, 1, 2]
+    for entry in found["images"]:
+        assert set(entry["probability"]) == set(CLASSES)
+        assert sum(entry["probability"].values()) == pytest.approx(1.0)
+        assert isinstance(entry["in_distribution"], bool)
+    one = json.loads(run(tmp_path / "one.npy", "--model", model, "--json")[1])["images"][0]
+    assert one["probability"] == pytest.approx(found["images"][1]["probability"], abs=1e-6)
+    code, text = run(tmp_path / "one.npy", "--model", model)
+    assert code == 0
+    assert text.startswith("Image 0: ")
+
+
+def test_missing_pixels_are_seen_as_missing(tmp_path: Path, model: Path) -> None:
+    sheet = sheets(1)[0]
+    sheet[:40] = 0.0  # the first incident energy
+    sheet[40:60, :] = np.nan
+    np.save(tmp_path / "part.npy", sheet)
+    entry = json.loads(run(tmp_path / "part.npy", "--model", model, "--json")[1])["images"][0]
+    assert entry["measured_share"] == pytest.approx(4.5 / 6, abs=0.03)
+
+
+def test_nothing_measured_is_none(tmp_path: Path, model: Path) -> None:
+    np.save(tmp_path / "zeros.npy", np.zeros((240, 400)))
+    entry = json.loads(run(tmp_path / "zeros.npy", "--model", model, "--json")[1])["images"][0]
+    assert entry["probability"]["none"] == 1.0
+    assert not entry["in_distribution"]
+
+
+def test_refusals_are_one_sentence(tmp_path: Path, model: Path) -> None:
+    np.save(tmp_path / "wrong.npy", np.zeros((2, 3)))
+    for arguments, words in (
+        ((tmp_path / "no.npy", "--model", model), "there is no file"),
+        ((tmp_path / "wrong.npy", "--model", model), "must have shape (240, 400)"),
+        ((tmp_path / "wrong.npy", "--model", tmp_path / "wrong.npy"), "must have shape (240, 400)"),
+    ):
+        code, text = run(*arguments)
+        assert code == 2
+        assert words in text
+        assert text.count("\n") == 1
+    np.save(tmp_path / "good.npy", np.ones((240, 400)))
+    code, text = run(tmp_path / "good.npy", "--model", tmp_path / "good.npy")
+    assert code == 2
+    assert "is not a jury of insdl" in text

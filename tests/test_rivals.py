@@ -1,0 +1,75 @@
+"""From a configuration to a jury: on a frame of four small cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from insdl.dataset.configuration import Configuration, configuration, load_configuration
+from insdl.dataset.view import ViewPrior
+from insdl.learn import rivals
+from insdl.learn.jury import load_jury
+from insdl.learn.rivals import RivalSettings, train_jury
+from insdl.learn.settings import TrainingSettings
+
+SMALL = RivalSettings(
+    members=2,
+    images=64,
+    validation=32,
+    held_out=240,
+    training=TrainingSettings(epochs=2, batch_size=16, threads=1),
+    views=ViewPrior(),
+    widths=(8, 8, 8),
+)
+
+
+def small_configuration() -> Configuration:
+    content = load_configuration("pcsmo").model_dump()
+    content["frame"]["blocks"] = content["frame"]["blocks"][2:4]
+    for block in content["frame"]["blocks"]:
+        block["bins"] = block["bins"][4:6]
+    content["frame"] |= {"pixels": {"first": -1.0, "last": 1.0, "count": 16}, "subpixels": 1}
+    content["detection"]["counting"]["sigma"] = [1.0]
+    for name in ("phonons", "elastic", "aluminium"):
+        content["detection"]["nuisances"][name]["shapes"] = 2
+    return configuration(content)
+
+
+def weights(path: Path) -> list[torch.Tensor]:
+    return [value for member in load_jury(path).members for value in member.state_dict().values()]
+
+
+def test_a_jury_is_trained_saved_and_the_same_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_jury(small_configuration(), tmp_path / "whole.pt", SMALL, progress="silent")
+    assert whole.classes == ("goodenough", "dimer", "zener_polaron", "none")
+    assert not np.array_equal(whole.members[0].mix2[0].weight.detach(), whole.members[1].mix2[0].weight.detach())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["whole.pt"]
+
+    trained, plain = [], rivals.train
+
+    def once(network: torch.nn.Module, **options: object) -> object:
+        if trained:
+            raise KeyboardInterrupt
+        trained.append(plain(network, **options))
+        return trained[0]
+
+    monkeypatch.setattr(rivals, "train", once)
+    with pytest.raises(KeyboardInterrupt):
+        train_jury(small_configuration(), tmp_path / "cut.pt", SMALL, progress="silent")
+    assert not (tmp_path / "cut.pt").exists()
+    monkeypatch.setattr(rivals, "train", plain)
+    train_jury(small_configuration(), tmp_path / "cut.pt", SMALL, progress="silent")
+    for one, other in zip(weights(tmp_path / "cut.pt"), weights(tmp_path / "whole.pt"), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_bad_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="members must be at least 1, got 0"):
+        RivalSettings(members=0)
+    with pytest.raises(ValueError, match=r"the folder of .* does not exist"):
+        train_jury(small_configuration(), tmp_path / "no" / "jury.pt", SMALL)
