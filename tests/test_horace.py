@@ -147,7 +147,7 @@ NAN = np.full((3, 5), np.nan)
     ("change", "words"),
     [
         ({"application": "horse!"}, "was not written by Horace"),
-        ({"version": 4.0}, "version 4 of Horace's format; 2 and 3 can be read"),
+        ({"version": 5.0}, "version 5 of Horace's format; 2, 3 and 4 can be read"),
         ({"version": 1.0}, "version 1 of Horace's format"),
         ({"version": float("nan")}, "version nan"),
         ({"kind": 2}, "the kind must be 0"),

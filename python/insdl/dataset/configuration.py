@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_serializer, model_validator
 
 from insdl.crystal import shown
 from insdl.dataset.distribution import Distribution, Number, Section, Whole, bounds
+from insdl.dataset.mask_file import read_frame_mask
 from insdl.dataset.nuisance_prior import Nuisances
 from insdl.dataset.source import SampleSource
 from insdl.instrument.frame import EnergyBlock, ImageFrame
@@ -170,7 +172,7 @@ class Scale(Section):
 
 
 class Coverage(Section):
-    """Where a detector looks (`insdl.instrument.detector_coverage`), and what is left out around Bragg points."""
+    """Where a detector looks (`insdl.instrument.detector_coverage`, or a mask), and what is left out around Bragg points."""
 
     bank: Literal["square", "none"] = Field(default="none", description="a square bank around the beam, or no limits")
     beam_stop: Positive = Field(default=0.0489, description="radian, half-opening of the square beam stop")
@@ -181,6 +183,34 @@ class Coverage(Section):
     bragg_point: tuple[Number, Number] = Field(
         default=(0.0, 0.0), description="r.l.u., one of them; the others are whole steps away"
     )
+    mask: str | None = Field(
+        default=None, description="file with what a detector looked at (insdl.dataset.mask_file), besides the bank"
+    )
+    mask_layout: str | None = Field(default=None, description="of an array: pcsmo-mask, or a YAML file with a layout")
+
+    @model_validator(mode="after")
+    def _laid_out(self) -> Coverage:
+        if self.mask_layout is not None and self.mask is None:
+            raise ValueError(f"mask_layout needs a mask, got {self.mask_layout!r} alone")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_mask(self, handler: Any) -> dict[str, Any]:
+        """Stores that were made before there were masks keep their description."""
+        return {
+            name: value
+            for name, value in handler(self).items()
+            if name not in ("mask", "mask_layout") or value is not None
+        }
+
+    def frame_mask(self, frame: ImageFrame) -> npt.NDArray[np.bool_] | None:
+        """(n_bins, n_h, n_k) bool, the mask on the frame; None without one. ValueError if it cannot be read."""
+        if self.mask is None:
+            return None
+        try:
+            return read_frame_mask(self.mask, frame, layout=self.mask_layout)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"detection.coverage.mask: {error}") from None
 
 
 class SubtractedCounting(Section):
@@ -261,6 +291,7 @@ class Configuration(Section):
             raise ValueError(
                 f"detection.counting.sigma needs one number or {n_bins}, one a bin, got {len(counting.sigma)}"
             )
+        self.detection.coverage.frame_mask(self.frame.image_frame())
         return self
 
     def to_yaml(self) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from insdl.dataset.configuration import Configuration, Rival, Settings
 from insdl.dataset.detection import Detector
 from insdl.dataset.distribution import draw
+from insdl.dataset.mask_file import mask_digest
 from insdl.dataset.randomness import generator
 from insdl.dataset.source import Samples
 from insdl.instrument.image import ImageSettings, ImageSimulator
@@ -53,11 +54,14 @@ class ConfiguredSource:
         self.setting_names: tuple[str, ...] = _SETTINGS
 
     def describe(self) -> dict[str, Any]:
-        """The whole configuration and the models that it names, as JSON holds them; equal descriptions mean equal samples."""
+        """The whole configuration, and the models and the mask that it names; equal descriptions mean equal samples."""
+        frame = self.configuration.frame.image_frame()
+        mask = self.configuration.detection.coverage.frame_mask(frame)
         return {
             "source": "configuration",
             "configuration": self.configuration.model_dump(mode="json"),
             "models": {name: one.model.to_dict() for name, one in zip(self.classes, self._simulators, strict=True)},
+            **({} if mask is None else {"mask": mask_digest(mask)}),
         }
 
     def __reduce__(self) -> tuple[type[ConfiguredSource], tuple[Configuration]]:

@@ -189,6 +189,9 @@ class Detector:
                 gaps=tuple(prior.gaps),
                 gap_width=prior.gap_width,
             )
+        mask = prior.frame_mask(self.frame)
+        if mask is not None:
+            measured &= mask
         if prior.bragg_radius > 0:
             pixels = np.asarray(self.frame.pixels)
             h, k = (pixels - point - np.rint(pixels - point) for point in prior.bragg_point)

@@ -13,6 +13,7 @@ from insdl.measured.measured_file import check_orientation, description, read_me
 from insdl.measured.nxspe import DetectorSpectra, read_nxspe, write_nxspe
 from insdl.measured.rebinning import cut, rebinned, section, symmetrised, to_frame
 from insdl.measured.spice import Scan, read_spice
+from insdl.measured.spice_nexus import read_spice_nexus, spice_entries
 
 __all__ = [
     "ArrayLayout",
@@ -37,9 +38,11 @@ __all__ = [
     "read_measured",
     "read_nxspe",
     "read_spice",
+    "read_spice_nexus",
     "read_workspace",
     "rebinned",
     "section",
+    "spice_entries",
     "subtracted",
     "symmetrised",
     "to_frame",

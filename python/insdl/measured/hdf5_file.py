@@ -38,9 +38,25 @@ class HDF5File:
         """Names of the groups in a group, sorted."""
         import h5py
 
+        return self._members(where, h5py.Group)
+
+    def data_sets(self, where: str) -> list[str]:
+        """Names of the data sets in a group, sorted."""
+        import h5py
+
+        return self._members(where, h5py.Dataset)
+
+    def _members(self, where: str, kind: type[Any]) -> list[str]:
         try:
             group = self.root[where]
-            return sorted(name for name in group if isinstance(group.get(name), h5py.Group))
+            return sorted(name for name in group if isinstance(group.get(name), kind))
+        except _FAULTS as error:
+            raise self.damaged(where, error) from None
+
+    def is_text(self, where: str) -> bool:
+        """Whether the data set at this place holds text."""
+        try:
+            return self.root[where].dtype.kind in "OSU"
         except _FAULTS as error:
             raise self.damaged(where, error) from None
 
@@ -90,6 +106,17 @@ class HDF5File:
         except _FAULTS as error:
             raise self.damaged(f"{where}@{name}", error) from None
         return otherwise if value is None else _text(value)
+
+    def attributes(self, where: str) -> dict[str, str]:
+        """All attributes of a place, as text; the numbers of one that holds several with commas between them."""
+        try:
+            found = {str(name): value for name, value in self.root[where].attrs.items()}
+        except _FAULTS as error:
+            raise self.damaged(f"the attributes of {where}", error) from None
+        return {
+            name: ", ".join(map(_text, value.reshape(-1))) if isinstance(value, np.ndarray) else _text(value)
+            for name, value in found.items()
+        }
 
     def text(self, where: str, otherwise: str) -> str:
         """A data set of text, or ``otherwise`` if there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,15 +20,17 @@ from insdl.measured.mantid import SUFFIXES as MANTID_SUFFIXES
 from insdl.measured.mantid import read_md_histogram, read_workspace
 from insdl.measured.nxspe import DetectorSpectra, read_nxspe
 from insdl.measured.spice import Scan, read_spice
+from insdl.measured.spice_nexus import read_spice_nexus, spice_entries
+
+Content: TypeAlias = "tuple[Histogram, ...] | tuple[Scan, ...] | DetectorSpectra | Scan"
+"""What a file of measured data holds."""
 
 
-def read_measured(
-    path: str | os.PathLike[str], *, layout: ArrayLayout | None = None
-) -> tuple[Histogram, ...] | DetectorSpectra | Scan:
-    """What a file holds: histograms (one for each incident energy of an array), detector spectra or a scan.
+def read_measured(path: str | os.PathLike[str], *, layout: ArrayLayout | None = None) -> Content:
+    """What a file holds: histograms (one for each incident energy of an array), detector spectra, a scan or several.
 
-    The ending of its name decides: .nxspe; .nxs, .h5, .hdf5 (Mantid); .d0d to .d4d, .sqw (Horace); .dat (SPICE); .npy, .csv,
-    .mat, for which a layout is needed (or lies beside the file as NAME.layout.yaml).
+    The ending of its name decides: .nxspe; .nxs, .h5, .hdf5 (Mantid, or scans in NeXus); .d0d to .d4d, .sqw (Horace); .dat
+    (SPICE); .npy, .csv, .mat, for which a layout is needed (or lies beside the file as NAME.layout.yaml).
 
     Raises
     ------
@@ -45,6 +48,9 @@ def read_measured(
     if suffix in MANTID_SUFFIXES:
         with opened(file, MANTID_SUFFIXES) as (content, _):
             image = content.has("/MDHistoWorkspace")
+        if not image and (entries := spice_entries(file)):
+            scans = tuple(read_spice_nexus(file, entry=entry) for entry in entries)
+            return scans if len(scans) > 1 else scans[0]
         return (read_md_histogram(file) if image else read_workspace(file),)
     if suffix in HORACE_SUFFIXES:
         return (read_horace(file),)
@@ -72,16 +78,16 @@ def check_orientation(
     return orientation(image, seen)
 
 
-def description(content: tuple[Histogram, ...] | DetectorSpectra | Scan) -> list[str]:
+def description(content: Content) -> list[str]:
     """What was read, in lines for a terminal."""
     if isinstance(content, DetectorSpectra):
         return _of_spectra(content)
     if isinstance(content, Scan):
-        return _of_scan(content)
+        content = (content,)
     lines: list[str] = []
-    for histogram in content:
-        lines += _of_histogram(histogram)
-    lines += [f"  note: {note}" for note in dict.fromkeys(note for histogram in content for note in histogram.notes)]
+    for part in content:
+        lines += _of_scan(part) if isinstance(part, Scan) else _of_histogram(part)
+    lines += [f"  note: {note}" for note in dict.fromkeys(note for part in content for note in part.notes)]
     return lines
 
 
@@ -142,4 +148,4 @@ def _of_scan(scan: Scan) -> list[str]:
         values = scan.columns[name]
         lines.append(f"  {name}: {values.min():.6g} to {values.max():.6g} {'meV' if name == 'e' else 'r.l.u.'}")
     lines.append(f"  counts ({scan.counter}): {scan.counts.min():.6g} to {scan.counts.max():.6g}")
-    return [*lines, *(f"  note: {note}" for note in scan.notes)]
+    return lines

@@ -1,7 +1,7 @@
 """Scans of a triple-axis spectrometer in SPICE's text form.
 
 Lines ``# key = value`` first, then ``# col_headers =`` and a line with the names of the columns, one row of numbers a point,
-and comments at the end. SPICE's own NeXus files are not read.
+and comments at the end. The same scans in NeXus files: `insdl.measured.spice_nexus`.
 """
 
 from __future__ import annotations
@@ -120,15 +120,23 @@ def read_spice(path: str | os.PathLike[str]) -> Scan:
         raise ValueError(f"{file} names the columns {repeated} more than once")
     if not rows:
         raise ValueError(f"{file} holds no points")
-    missing = [name for name in _NEEDED if name not in names]
-    counter = header.get("def_y") if header.get("def_y") in names else "detector"
-    if missing or counter not in names:
-        raise ValueError(f"{file} lacks the columns {[*missing, *([] if counter in names else [counter])]}")
     columns = {name: np.array(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
-    return _checked(file.name, sha256_of(content), columns, header, str(counter))
+    return checked_scan(file.name, sha256_of(content), columns, header)
 
 
-def _checked(source: str, digest: str, columns: dict[str, _Reals], header: dict[str, str], counter: str) -> Scan:
+def checked_scan(source: str, digest: str, columns: dict[str, _Reals], header: dict[str, str]) -> Scan:
+    """The scan with these columns; counted is what the header plots (``def_y``), or the detector.
+
+    Raises
+    ------
+    ValueError
+        For no h, k, l, e or counter among the columns, or counts that are negative or not finite.
+    """
+    missing = [name for name in _NEEDED if name not in columns]
+    plotted = header.get("def_y")
+    counter = plotted if plotted in columns else "detector"
+    if missing or counter not in columns:
+        raise ValueError(f"{source} lacks the columns {[*missing, *([] if counter in columns else [counter])]}")
     for name in (*_NEEDED, counter):
         if not np.isfinite(columns[name]).all():
             raise ValueError(
@@ -137,8 +145,8 @@ def _checked(source: str, digest: str, columns: dict[str, _Reals], header: dict[
     if (columns[counter] < 0).any():
         raise ValueError(f"{source}: counts must not be negative, got {columns[counter].min():g}")
     notes = ["errors are sqrt(counts), and 1 for no counts"]
-    if header.get("def_y") not in (None, counter):
-        notes.append(f"the file plots {header['def_y']}, which is no column; the counts are those of {counter}")
+    if plotted not in (None, counter):
+        notes.append(f"the file plots {plotted}, which is no column; the counts are those of {counter}")
     if {"ei", "ef"} <= set(columns):
         gap = np.abs(columns["ei"] - columns["ef"] - columns["e"]).max()
         if gap > 0.05:
