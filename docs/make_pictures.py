@@ -285,7 +285,7 @@ def reliability() -> Figure:
     images, labels = [], []
     for label, (name, model) in enumerate((("goodenough", goodenough()), ("dimer", dimer()))):
         values = np.array(list(PCSMO[name].values()))
-        drawn = values * generator(0, f"picture/{name}", 0).uniform(0.7, 1.3, size=(2000, len(values)))
+        drawn = values * generator(0, f"picture/{name}", 0).uniform(0.7, 1.3, size=(1400, len(values)))
         expected, stable = ImageSimulator(model, frame).simulate_sets(drawn, SETTINGS)
         for index, image in enumerate(expected[stable]):
             rng = generator(0, f"picture/{name}/counts", index)
@@ -294,7 +294,7 @@ def reliability() -> Figure:
             labels.append(label)
     order = generator(0, "picture/order", 0).permutation(len(labels))
     stack, truth = np.array(images)[order], np.array(labels)[order]
-    training, held_out, test = slice(0, 400), slice(400, 1400), slice(1400, None)
+    training, held_out, test = slice(0, 400), slice(400, 1200), slice(1200, None)
     features = project(principal_components(stack[training], components=120), stack)
     classifier = fit_logistic(features[training], truth[training], classes=2, penalty=0.1)
     logits = logistic_logits(classifier, features)
