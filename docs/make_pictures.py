@@ -30,14 +30,18 @@ from insdl.instrument import (
     simulated_scan,
 )
 from insdl.instrument.covariance import covariance_to_rlu
-from insdl.instrument.pcsmo import SCALE, SETTINGS, pcsmo_frame
+from insdl.instrument.pcsmo import NOISE_SIGMA, SCALE, SETTINGS, pcsmo_frame
 from insdl.instrument.published import PublishedSimulator
 from insdl.instrument.rb2mnf4 import WINDOWS, rb2mnf4_frame
 from insdl.instrument.triple_axis import ARCMINUTE, PG002, scan_covariance
 from insdl.instrument.widths import FWHM_PER_SIGMA
+from insdl.learn.baselines import fit_logistic, logistic_logits, principal_components, project
+from insdl.learn.calibration import calibrated, fit_temperature
+from insdl.learn.reliability import calibration_error, reliability_diagram
 from insdl.materials import dimer, goodenough, rb2mnf4
 from insdl.materials.pcsmo import LITERATURE as PCSMO
 from insdl.materials.rb2mnf4 import LITERATURE as RB2MNF4
+from insdl.plot import reliability as reliability_figure
 from insdl.units import NEUTRON_E_PER_K2
 
 Image = npt.NDArray[np.floating]
@@ -273,6 +277,43 @@ def nuisances() -> Figure:
     return grid_of_maps(detector.frame, rows, titles, "log(1 + counts)", size=1.25, top=3.0)
 
 
+def reliability() -> Figure:
+    """A classifier with too many weights for its 400 images, before and after temperature scaling."""
+    block = pcsmo_frame().blocks[BLOCK]
+    frame = ImageFrame([block], np.linspace(-1.0, 1.0, 16), subpixels=2)
+    noise = 6 * NOISE_SIGMA[BLOCK][:, None, None]  # a 36th of the counting time, or every answer would be right
+    images, labels = [], []
+    for label, (name, model) in enumerate((("goodenough", goodenough()), ("dimer", dimer()))):
+        values = np.array(list(PCSMO[name].values()))
+        drawn = values * generator(0, f"picture/{name}", 0).uniform(0.7, 1.3, size=(1400, len(values)))
+        expected, stable = ImageSimulator(model, frame).simulate_sets(drawn, SETTINGS)
+        for index, image in enumerate(expected[stable]):
+            rng = generator(0, f"picture/{name}/counts", index)
+            mean = SCALE * image * np.exp(rng.uniform(-0.5, 0.5))
+            images.append(np.log1p(np.maximum(mean + np.sqrt(noise**2 + mean) * rng.normal(size=mean.shape), 0.0)))
+            labels.append(label)
+    order = generator(0, "picture/order", 0).permutation(len(labels))
+    stack, truth = np.array(images)[order], np.array(labels)[order]
+    training, held_out, test = slice(0, 400), slice(400, 1200), slice(1200, None)
+    features = project(principal_components(stack[training], components=120), stack)
+    classifier = fit_logistic(features[training], truth[training], classes=2, penalty=0.1)
+    logits = logistic_logits(classifier, features)
+    scaling = fit_temperature(logits[held_out], truth[held_out])
+    panels = {}
+    for name, temperature in (
+        ("as it comes", 1.0),
+        (f"temperature {scaling.temperature:.1f}, from {scaling.n_images} held-out images", scaling.temperature),
+    ):
+        probabilities = calibrated(logits[test], temperature=temperature)
+        panels[name] = (
+            reliability_diagram(probabilities, truth[test], bins=10),
+            calibration_error(probabilities, truth[test], bins=10),
+        )
+    count = len(truth[test])
+    title = f"Goodenough or dimer, {count} noisy images: logistic regression on 120 principal components"
+    return reliability_figure(panels, title=title, statement="the named model")
+
+
 def main(folder: Path) -> None:
     """Writes every picture."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -285,6 +326,7 @@ def main(folder: Path) -> None:
         rb2mnf4_windows,
         resolution_ellipses,
         nuisances,
+        reliability,
     ):
         figure = make()
         figure.savefig(folder / f"{make.__name__.replace('_', '-')}.png", dpi=120)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from insdl.learn.reliability import calibration_error, expected_calibration_error, reliability_diagram
+from insdl.plot import reliability
 
 
 def _constructed() -> tuple[np.ndarray, np.ndarray]:
@@ -131,3 +132,16 @@ def test_bad_input_is_refused_in_words() -> None:
         reliability_diagram(rows, labels, statement=2)
     with pytest.raises(ValueError, match="draws must be at least 20, got 3"):
         calibration_error(rows, labels, draws=3)
+
+
+def test_the_plot_shows_the_diagram() -> None:
+    rows, labels = _constructed()
+    diagram = reliability_diagram(rows, labels, bins=10)
+    error = calibration_error(rows, labels, bins=10, draws=20)
+    figure = reliability({"one": (diagram, error), "two": (diagram, error)}, title="t", statement="the named class")
+    assert len(figure.axes) == 4
+    points = figure.axes[1].containers[0]
+    np.testing.assert_allclose(points.lines[0].get_xydata(), np.stack([diagram.probability, diagram.frequency], 1))
+    low, high = np.array([segment[:, 1] for segment in points.lines[2][0].get_segments()]).T
+    np.testing.assert_allclose([low, high], [diagram.low, diagram.high])
+    assert f"{error.value:.3f}" in figure.axes[0].get_title()

@@ -19,6 +19,7 @@ from insdl.instrument.frame import EnergyBlock
 from insdl.instrument.pcsmo import NOISE_SIGMA, SCALE, SETTINGS, pcsmo_frame
 from insdl.learn.alarm import fit_alarm, raises_alarm
 from insdl.learn.calibration import calibrated, fit_temperature
+from insdl.learn.centroids import CentroidClassifier, CentroidSettings, train_centroids
 from insdl.learn.conformal import coverage, fit_conformal, label_sets
 from insdl.learn.density import fit_density, image_strangeness, layer_features
 from insdl.learn.networks import CellClassifier
@@ -176,7 +177,8 @@ def chain() -> Iterator[SimpleNamespace]:
     plan = TrainingSettings(epochs=5, samples_per_epoch=320, threads=1)
     train(network, sample=sample, validation=several(range(120, 140), 60), settings=plan, progress="silent")
     density = fit_density(layer_features(network, known[0], layers=LAYERS), known[1])
-    yield SimpleNamespace(network=network, density=density, held_out=held_out, test=test, other=other)
+    more = several(range(120), 1280)
+    yield SimpleNamespace(network=network, density=density, known=more, held_out=held_out, test=test, other=other)
     torch.set_num_threads(threads)
 
 
@@ -244,6 +246,33 @@ def test_relative_distances_must_not_stand_alone(chain: SimpleNamespace) -> None
         image_strangeness(relative, chain.network, images, layers=LAYERS) for images in (chain.test[0], digits)
     )
     assert auroc(known, strange).value < 0.5
+
+
+def test_a_centroid_network_knows_what_it_knows(chain: SimpleNamespace) -> None:
+    """The same body under a centroid head, from nothing: as accurate, and far from what is no PCSMO."""
+    body = CellClassifier(cells=6, classes=2, pixels=16, widths=(16, 16, 24))
+    body.head = torch.nn.Sequential(*list(body.head)[:2])
+    network = CentroidClassifier(body, features=24, classes=2)
+    images, labels = (torch.from_numpy(array) for array in chain.known)
+    batches = [(images[i : i + 32], labels[i : i + 32]) for _ in range(2) for i in range(0, len(images), 32)]
+    train_centroids(network, batches, settings=CentroidSettings(slope=1 / 17))  # in 1 / distance between two images
+    network.eval()
+
+    def kernels(given: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return network(torch.from_numpy(given.astype(np.float32))).numpy()
+
+    known = kernels(chain.test[0])
+    assert (known.argmax(axis=1) == chain.test[1]).mean() > 0.95
+    rng = np.random.default_rng(0)
+    strange = {
+        "noise": np.stack([_counted(np.zeros((6, 16, 16)), rng) for _ in range(100)]),
+        "digits": np.kron(load_digits().images[:100] / 16, np.ones((1, 2, 2)))[:, None].repeat(6, axis=1),
+        "another magnet": np.stack([_counted(chain.other, rng) for _ in range(100)]),
+        "empty": np.zeros((1, 6, 16, 16)),
+    }
+    for name, others in strange.items():
+        assert auroc(-known.max(axis=1), -kernels(others).max(axis=1)).value > 0.97, name
 
 
 def test_an_empty_image_is_none_of_these_however_sure_the_network_is(chain: SimpleNamespace) -> None:

@@ -93,7 +93,7 @@ def fit_temperature(
 
     Parameters
     ----------
-    logits : (n, classes). Of held-out images, of one network or from `ensemble_logits`.
+    logits : (n, classes). Of held-out images, of one network or from `ensemble_logits`; logs of probabilities will do.
     labels : (n,) class indices.
     targets : "hard" takes the labels for certain. A classifier without a mistake among the held-out images then wants
         a temperature of 0, which is refused. "smoothed" gives an image of class k the target (n_k + 1) / (n_k +

@@ -15,10 +15,10 @@ different images to the same place; the published one has slope 1.
 
 Changes to the published recipe, for short trainings. The first batch puts each centroid on the mean of its class,
 instead of moving it there slowly from a random place near 0. The length scale is set relative to the spread of the
-embeddings around these means: where it is larger than the embeddings themselves, all of them are near everything, and
-where it is much smaller, the training shrinks them to 0 first. The averages are taken in training mode, as the loss is,
-because the running averages of batch norm lag behind. And the cross-entropy is computed from the squared distance, not
-from the kernel, which underflows and has no gradient far from the centroids.
+embeddings around these means: where it is larger than the embeddings themselves, everything is near everything. The
+averages are taken in training mode, as the loss is, because the running averages of batch norm lag behind. And the
+cross-entropy is computed from the squared distance, not from the kernel, which underflows and has no gradient far from
+the centroids.
 
 Where centroids start at N(0, 0.05^2) under a length scale of 0.1, as published, and never move, the training pulls the
 embeddings of all classes to 0. An image without features, an empty one for example, has embeddings of exactly 0 and

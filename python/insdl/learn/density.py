@@ -103,14 +103,14 @@ def layer_features(network: nn.Module, images: npt.ArrayLike, *, layers: Sequenc
 
 
 def has_contrast(images: npt.ArrayLike, *, used: npt.ArrayLike | None = None) -> npt.NDArray[np.bool_]:
-    """Whether an image is finite and its pixels are not all the same, (n,) bool.
+    """Whether an image is finite, under its mask too, and its measured pixels are not all the same, (n,) bool.
 
     Parameters
     ----------
     images : (n, channels, height, width).
     used : bool, of the shape of one image or of all. Pixels that were measured; an image without one has no contrast.
     """
-    batch = np.asarray(images, dtype=np.float64)
+    batch = np.asarray(images)
     if batch.ndim != 4:
         raise ValueError(f"images must have shape (n, channels, height, width), got {batch.shape}")
     mask = np.ones(1, np.bool_) if used is None else np.asarray(used, dtype=np.bool_)
@@ -118,13 +118,11 @@ def has_contrast(images: npt.ArrayLike, *, used: npt.ArrayLike | None = None) ->
         measured = np.broadcast_to(mask, batch.shape)
     except ValueError:
         raise ValueError(f"used must have the shape of images, {batch.shape}, got {mask.shape}") from None
-    axes = (1, 2, 3)
-    finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(batch).all(axis=axes))
-    safe = np.where(finite[:, None, None, None], batch, 0.0)
-    high = np.where(measured, safe, -np.inf).max(axis=axes, initial=-np.inf)
-    low = np.where(measured, safe, np.inf).min(axis=axes, initial=np.inf)
-    largest = np.where(measured, np.abs(safe), 0.0).max(axis=axes, initial=0.0)
-    contrast: npt.NDArray[np.bool_] = finite & (high - low > _CONTRAST * largest)
+    contrast = np.zeros(len(batch), np.bool_)
+    for number, (image, seen) in enumerate(zip(batch, measured, strict=True)):
+        pixels = image[seen]
+        if pixels.size and np.isfinite(image).all():
+            contrast[number] = np.ptp(pixels) > _CONTRAST * np.abs(pixels).max()
     return contrast
 
 

@@ -92,8 +92,8 @@ def auroc(negative: npt.ArrayLike, positive: npt.ArrayLike) -> Auroc:
 
     Examples
     --------
-    >>> auroc([0.1, 0.2, 0.3], [0.3, 0.4]).value
-    0.9166666666666666
+    >>> round(auroc([0.1, 0.2, 0.3], [0.3, 0.4]).value, 4)
+    0.9167
     """
     low, high = _scores(negative, name="negative"), _scores(positive, name="positive")
     above_negatives = _share_below(np.sort(low), high)
