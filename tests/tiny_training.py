@@ -20,8 +20,9 @@ import torch
 from insdl.dataset.order import EpochOrder
 from insdl.dataset.reader import SourceReader
 from insdl.learn import torch_file
-from insdl.learn.networks import CellClassifier
+from insdl.learn.networks import CellClassifier, CellClassifierConfig
 from insdl.learn.parallel import process_group
+from insdl.learn.registry import register_network
 from insdl.learn.stream import ImageStream, Rank
 from insdl.learn.train import TrainingSettings, train
 from small_source import SmallSource
@@ -35,6 +36,13 @@ class Dropping(CellClassifier):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return super().forward(torch.nn.functional.dropout(images, 0.2, training=self.training))
+
+
+def _built(options: dict[str, Any]) -> torch.nn.Module:
+    return Dropping(classes=options.pop("outputs"), **options)
+
+
+register_network(Dropping, CellClassifierConfig, objective="cross-entropy", build=_built)
 
 
 class Squares(SmallSource):
