@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import sys
 import time
 from pathlib import Path
@@ -123,8 +124,8 @@ def _die_while_writing(number: int, phase: str) -> None:
 
     def deadly_fsync(handle: int) -> None:
         nonlocal writings
-        writings += 1
-        if writings == number and phase == "inside the write":
+        writings += stat.S_ISREG(os.fstat(handle).st_mode)  # and not the folder's
+        if writings == number and phase == "inside the write" and stat.S_ISREG(os.fstat(handle).st_mode):
             os.ftruncate(handle, 1000)
             os.kill(os.getpid(), signal.SIGKILL)
         fsync(handle)
