@@ -122,8 +122,9 @@ def _sample(index: int) -> tuple[np.ndarray, int]:
 def test_they_train_and_come_back_from_a_file(kind: str, tmp_path: Path) -> None:
     held_out = [_sample(10**6 + i) for i in range(40)]
     images, targets = np.stack([image for image, _ in held_out]), np.array([target for _, target in held_out])
-    options = {}
+    options, epochs, rate = {}, 10, 1e-2
     if kind == "duq":
+        epochs, rate = 8, 3e-3
         network = PublishedDuq(**SMALL, embedding=8, momentum=0.9)
         options = {"loss": duq_loss, "after_step": lambda network, batch: network.follow(batch)}
     else:
@@ -132,7 +133,7 @@ def test_they_train_and_come_back_from_a_file(kind: str, tmp_path: Path) -> None
         network,
         sample=_sample,
         validation=(images, targets),
-        settings=TrainingSettings(epochs=10, samples_per_epoch=160, batch_size=16, learning_rate=1e-2, threads=1),
+        settings=TrainingSettings(epochs=epochs, samples_per_epoch=160, batch_size=16, learning_rate=rate, threads=1),
         progress="silent",
         **options,
     )
