@@ -12,8 +12,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+import tiny_training
 from insdl.learn import feed as feed_module
 from insdl.learn.networks import CellClassifier, MapRegressor
+from insdl.learn.settings import relative_rate
+from insdl.learn.stream import Batch
 from insdl.learn.train import (
     SampleStream,
     TrainingResult,
@@ -314,3 +317,148 @@ def test_stream_works_in_a_data_loader() -> None:
     images, targets = next(iter(DataLoader(SampleStream(_sample), batch_size=6)))
     assert images.shape == (6, CELLS, PIXELS, PIXELS)
     assert targets.tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def _stream(**options: Any) -> Any:
+    return tiny_training.stream(**options)
+
+
+def _tiny(network: Any = None, **options: Any) -> tuple[Any, TrainingResult]:
+    network = tiny_training.network(CellClassifier) if network is None else network
+    settings = tiny_training.settings(**options.pop("settings", {}))
+    options.setdefault("validation", tiny_training.held_out())
+    return network, train(network, settings=settings, progress="silent", **options)
+
+
+def test_learns_from_a_stream() -> None:
+    """Classes that differ in every pixel, from samples that were not held out; the stream's position does not matter."""
+    batches = list(_stream(n=160))
+    held_out, given = batches[-4:], _stream(n=120)
+    next(iter(given))
+    network, result = _tiny(stream=given, validation=held_out, settings={"epochs": 5})
+    assert result.history[result.best_epoch].validation_score > 0.95
+    same, again = _tiny(stream=_stream(n=120), validation=held_out, settings={"epochs": 5})
+    assert again.history == result.history
+    assert _same(network.state_dict(), same.state_dict())
+
+
+def test_a_stream_trains_on_a_target_of_its_batches() -> None:
+    """The class is the other way round, so that what is learned shows which target was used."""
+    held_out = list(_stream(n=160))[-4:]
+    options = {"stream": _stream(), "validation": held_out, "settings": {"epochs": 5}}
+    network, result = _tiny(target=lambda batch: 1 - batch.labels, **options)
+    assert result.history[result.best_epoch].validation_score > 0.95
+    said = np.concatenate([predict(network, batch.images).argmax(axis=1) for batch in held_out])
+    labels = np.concatenate([batch.labels for batch in held_out])
+    assert (said == 1 - labels).mean() > 0.95
+
+
+def test_a_named_loss_and_the_same_as_a_function_learn_the_same() -> None:
+    def loss(network: torch.nn.Module, batch: Any) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(network(batch.images), batch.targets)
+
+    def whole(network: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(network(batch.images), batch.labels)
+
+    named, result = _tiny(sample=tiny_training.sample)
+    own, other = _tiny(sample=tiny_training.sample, loss=loss)
+    assert _same(named.state_dict(), own.state_dict())
+    for line, same in zip(result.history, other.history, strict=True):
+        assert line.train_loss == same.train_loss
+        assert line.validation_loss == pytest.approx(same.validation_loss, rel=1e-6)  # means of means
+        assert same.validation_score == same.validation_loss
+    held_out = list(_stream(n=160))[-4:]
+    named, _ = _tiny(stream=_stream(), validation=held_out)
+    own, _ = _tiny(stream=_stream(), validation=held_out, loss=whole)
+    assert _same(named.state_dict(), own.state_dict())
+
+
+def test_a_loss_function_trains_what_is_not_registered() -> None:
+    """An image as the target: a network that has to give back its input."""
+
+    class Copy(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = tiny_training.network().config
+            self.layer = torch.nn.Conv2d(3, 3, 1)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.layer(images)
+
+    def loss(network: torch.nn.Module, batch: Any) -> torch.Tensor:
+        return ((network(batch.images) - batch.targets) ** 2).mean()
+
+    images, _ = tiny_training.held_out()
+    options = {
+        "sample": lambda i: (tiny_training.sample(i)[0],) * 2,
+        "validation": (images, images),
+        "settings": {"epochs": 6, "learning_rate": 0.05},
+    }
+    _, result = _tiny(Copy(), loss=loss, **options)
+    assert result.history[-1].validation_loss < 0.04  # the variance of the pixels is 1 / 12
+    with pytest.raises(ValueError, match="nothing says what a Copy is trained for"):
+        _tiny(Copy(), **options)
+
+
+def test_after_step_is_called_with_every_batch() -> None:
+    seen = []
+    _tiny(
+        sample=tiny_training.sample,
+        after_step=lambda network, batch: seen.append((network.training, len(batch.images))),
+    )
+    assert seen == [(True, 8)] * 36
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+def test_the_history_holds_the_rate_of_the_schedule(schedule: str) -> None:
+    _, result = _tiny(sample=tiny_training.sample, settings={"schedule": schedule})
+    expected = [1e-2 * relative_rate(schedule, step, 36) for step in (11, 23, 35)]
+    assert [epoch.learning_rate for epoch in result.history] == expected
+
+
+def test_bfloat16_learns_and_leaves_float32_weights() -> None:
+    options = {"sample": tiny_training.sample, "settings": {"precision": "bfloat16", "epochs": 8}}
+    network, result = _tiny(**options)
+    full, exact = _tiny(sample=tiny_training.sample, settings={"epochs": 8})
+    assert {value.dtype for value in network.state_dict().values()} == {torch.float32, torch.int64}
+    assert not _same(network.state_dict(), full.state_dict())  # it was in use
+    assert result.history[-1].validation_loss == pytest.approx(exact.history[-1].validation_loss, abs=0.05)
+
+
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match="precision 'float16' needs a GPU"):
+        _tiny(sample=tiny_training.sample, settings={"precision": "float16", "device": "cpu"})
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="torch finds no GPU"):
+            _tiny(sample=tiny_training.sample, settings={"device": "cuda"})
+        on_cpu, _ = _tiny(sample=tiny_training.sample, settings={"device": "automatic"})
+        assert next(on_cpu.parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_trains_on_a_gpu(precision: str, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    options = {"sample": tiny_training.sample, "state": tmp_path / "state", "state_every": 5}
+    network, result = _tiny(settings={"device": "cuda", "precision": precision, "epochs": 8}, **options)
+    _, exact = _tiny(sample=tiny_training.sample, settings={"epochs": 8})
+    assert next(network.parameters()).device.type == "cpu"  # where it was
+    assert result.history[-1].validation_loss == pytest.approx(exact.history[-1].validation_loss, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "either a sample function or a stream"),
+        ({"sample": tiny_training.sample, "stream": _stream()}, "either a sample function or a stream"),
+        ({"sample": tiny_training.sample, "target": lambda batch: batch.labels}, "target is for a stream"),
+        ({"sample": tiny_training.sample, "score": lambda network, batch: 0}, "score goes with a loss function"),
+        ({"stream": _stream(), "loss": lambda network, batch: 0}, "needs a list of such batches for validation"),
+        ({"stream": _stream(), "target": lambda batch: 5 * batch.labels}, "stream's sample .* class index from 0 to 1"),
+        ({"stream": _stream(), "target": lambda batch: batch.labels[:1]}, "target must give [78] values"),
+        ({"sample": tiny_training.sample, "validation": []}, "one sample at least"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _tiny(**options)

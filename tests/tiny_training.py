@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import sys
 import time
 from pathlib import Path
@@ -20,8 +21,9 @@ import torch
 from insdl.dataset.order import EpochOrder
 from insdl.dataset.reader import SourceReader
 from insdl.learn import torch_file
-from insdl.learn.networks import CellClassifier
+from insdl.learn.networks import CellClassifier, CellClassifierConfig
 from insdl.learn.parallel import process_group
+from insdl.learn.registry import register_network
 from insdl.learn.stream import ImageStream, Rank
 from insdl.learn.train import TrainingSettings, train
 from small_source import SmallSource
@@ -35,6 +37,13 @@ class Dropping(CellClassifier):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return super().forward(torch.nn.functional.dropout(images, 0.2, training=self.training))
+
+
+def _built(options: dict[str, Any]) -> torch.nn.Module:
+    return Dropping(classes=options.pop("outputs"), **options)
+
+
+register_network(Dropping, CellClassifierConfig, objective="cross-entropy", build=_built)
 
 
 class Squares(SmallSource):
@@ -115,8 +124,8 @@ def _die_while_writing(number: int, phase: str) -> None:
 
     def deadly_fsync(handle: int) -> None:
         nonlocal writings
-        writings += 1
-        if writings == number and phase == "inside the write":
+        writings += stat.S_ISREG(os.fstat(handle).st_mode)  # and not the folder's
+        if writings == number and phase == "inside the write" and stat.S_ISREG(os.fstat(handle).st_mode):
             os.ftruncate(handle, 1000)
             os.kill(os.getpid(), signal.SIGKILL)
         fsync(handle)
