@@ -15,7 +15,7 @@ from insdl.dataset.distribution import bounds
 from insdl.dataset.randomness import generator
 from insdl.instrument.frame import ImageFrame
 from insdl.instrument.image import ImageSimulator
-from insdl.learn.background import Background, background_of
+from insdl.learn.background_prior import Background, background_of
 from insdl.learn.unknowns import Unknowns, unknowns_of
 
 _Reals = npt.NDArray[np.float64]

@@ -116,7 +116,7 @@ def background_of(
     flat = (draws - mean).reshape(n_draws, -1)
     powers, sides = np.linalg.eigh((flat @ flat.T).astype(np.float64) / n_draws)
     strongest = np.argsort(powers)[::-1][:n_modes]
-    strongest = strongest[powers[strongest] > 1e-9 * max(float(powers.max()), 1e-12)]
+    strongest = strongest[powers[strongest] > 1e-6 * max(float(powers.max()), 1e-12)]
     # A component times its coefficient's standard deviation: U^T X / sqrt(n), from X = sqrt(n) U S V^T.
     modes = (sides[:, strongest].T.astype(np.float32) @ flat) / np.float32(np.sqrt(n_draws))
     total = float(powers.sum())
