@@ -5,13 +5,14 @@
     python bench/bayes_limit.py report limit.jsonl near.jsonl
     python bench/bayes_limit.py measured FOLDER
 
-`run` simulates images of the preset with all nuisances, labels balanced, fits both models and appends one line an image; it goes
-on where the file ends. With --near, quantities in which the models differ are drawn near the values at which they coincide;
-the fit is not told. `report` prints accuracies with binomial errors. `measured` judges the public measurement.
+`run` simulates images of the preset with all nuisances, labels balanced, fits both models and appends one line an image;
+it goes on where the file ends. With --near, quantities in which the models differ are drawn near the values at which they
+coincide; the fit is not told. `report` prints accuracies with binomial errors. `measured` judges the public measurement.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterable
@@ -124,20 +125,22 @@ def report(files: Iterable[Path]) -> None:
     _line("all", rows)
     _line("all, by likelihood", rows, key="by_likelihood")
     edges = [0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 9.01]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         some = [row for row in rows if row["truth"] == "dimer" and low <= _difference(row) < high]
         _line(f"dimer, JFW - JFS {low:g} to {high:g} meV", some)
     edges = [0.0, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 4.01]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         some = [row for row in rows if row["truth"] == "goodenough" and low <= _further(row) < high]
         _line(f"goodenough, larger of -JF2 and JF3 {low:g} to {high:g} meV", some)
     edges = [0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0, np.inf]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         _line(f"expected log-ratio {low:g} to {high:g}", [row for row in rows if low <= row["expected"] < high])
     for name in sorted({name for row in rows for name in row["pulls"]}):
         pulls = np.array([row["pulls"][name] for row in rows if name in row["pulls"]])
         inner = np.diff(np.quantile(pulls, [0.1587, 0.8413]))[0] / 2
-        click.echo(f"pull of {name}: median {np.median(pulls):+.2f}, half of the central 68 % {inner:.2f}, n {len(pulls)}")
+        click.echo(
+            f"pull of {name}: median {np.median(pulls):+.2f}, half of the central 68 % {inner:.2f}, n {len(pulls)}"
+        )
 
 
 def _line(what: str, rows: list[dict[str, Any]], *, key: str = "by_evidence") -> None:
@@ -147,7 +150,10 @@ def _line(what: str, rows: list[dict[str, Any]], *, key: str = "by_evidence") ->
     n, right = len(ratios), int((ratios > 0).sum())
     accuracy = right / n
     # Wilson's interval at one standard deviation: never empty at 0 or 1.
-    middle, half = (accuracy + 0.5 / n) / (1 + 1 / n), np.sqrt(accuracy * (1 - accuracy) / n + 0.25 / n**2) / (1 + 1 / n)
+    middle, half = (
+        (accuracy + 0.5 / n) / (1 + 1 / n),
+        np.sqrt(accuracy * (1 - accuracy) / n + 0.25 / n**2) / (1 + 1 / n),
+    )
     wrong = np.mean(1.0 / (1.0 + np.exp(np.clip(np.abs(ratios), 0, 700))))
     click.echo(
         f"{what}: {right} of {n} right, {accuracy:.4f} ({middle - half:.4f} to {middle + half:.4f}); error that the "
@@ -192,7 +198,8 @@ def measured(folder: Path, only: tuple[float, ...], without: tuple[float, ...], 
             values = {k: f"{v:.3f}+-{fit.parameter_errors[k]:.3f}" for k, v in fit.parameters.items()}
             others = {k: f"{v:.4g}+-{fit.errors[k]:.2g}" for k, v in list(fit.values.items())[-8:]}
             click.echo(
-                f"  {name}: log L {fit.log_likelihood:.1f}, log evidence {fit.log_evidence:.1f}, P {found.probabilities[name]:.6f}, "
+                f"  {name}: log L {fit.log_likelihood:.1f}, log evidence {fit.log_evidence:.1f}, "
+                f"P {found.probabilities[name]:.6f}, "
                 f"{values} {others} at border {fit.at_border}, hot {fit.faulty.hot:.4f}, dead {fit.faulty.dead:.4f}"
             )
         for other in ("dimer", "zener_polaron"):

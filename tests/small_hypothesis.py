@@ -49,7 +49,9 @@ def small_hypotheses() -> tuple[Hypothesis, ...]:
     return hypotheses(small(), background=small_background(), n_templates=150)
 
 
-def small_image(number: int, *, stream: str = "likelihood tests") -> tuple[npt.NDArray[np.float64], Any, ConfiguredSource]:
+def small_image(
+    number: int, *, stream: str = "likelihood tests"
+) -> tuple[npt.NDArray[np.float64], Any, ConfiguredSource]:
     """Counts, what they were drawn from (Samples), and their source."""
     source = ConfiguredSource(small().model_copy(update={"stream": stream}))
     samples = source.make([number], threads=1)

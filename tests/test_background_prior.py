@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_hypothesis import small, small_background, small_content
 
 from insdl.dataset.configuration import configuration
 from insdl.dataset.detection import Detector
 from insdl.dataset.randomness import generator
 from insdl.learn.background_prior import Background, background_of
+from small_hypothesis import small, small_background, small_content
 
 
 def only(name: str, prior: dict[str, Any]) -> Any:
@@ -23,7 +23,7 @@ def only(name: str, prior: dict[str, Any]) -> Any:
 
 
 def test_planes_and_pedestals_have_the_width_that_is_drawn() -> None:
-    """A standard deviation uniform from 0 to w in a share p of the images is w sqrt(p / 3) in all; also as the detector draws."""
+    """A standard deviation uniform from 0 to w in a share p of the images is w sqrt(p / 3); the detector too."""
     given = only("planes", {"probability": 0.6, "sigma": {"kind": "uniform", "low": 0.0, "high": 2.0}})
     found = background_of(given, n_draws=4, n_modes=0)
     assert found.plane_sigma == pytest.approx(2.0 * np.sqrt(0.6 / 3), rel=0.03)
@@ -41,9 +41,7 @@ def test_planes_are_those_of_the_detector() -> None:
     from insdl.instrument.nuisance import planes
 
     blocks = np.array([0, 0, 1])
-    background = Background(
-        np.zeros((3, 8, 8), np.float32), np.zeros((0, 3, 8, 8), np.float32), blocks, 0.5, 0.25, 1.0
-    )
+    background = Background(np.zeros((3, 8, 8), np.float32), np.zeros((0, 3, 8, 8), np.float32), blocks, 0.5, 0.25, 1.0)
     coefficients = np.arange(1.0, 7.0)
     known = planes(coefficients.reshape(2, 3).T * 0.5, blocks, 8).astype(np.float64)
     known += 0.25 * np.array([-1.0, 2.0, 3.0])[:, None, None]

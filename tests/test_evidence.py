@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from small_hypothesis import small, small_hypotheses, small_image
 
 from insdl.learn.evidence import (
     Comparison,
@@ -17,6 +16,7 @@ from insdl.learn.evidence import (
     used_blocks,
 )
 from insdl.learn.hypothesis import hypotheses
+from small_hypothesis import small, small_hypotheses, small_image
 
 
 @cache
@@ -45,7 +45,7 @@ def test_the_truth_is_chosen_by_about_the_expected_ratio() -> None:
 
 def test_equal_hypotheses_are_equally_probable() -> None:
     """A class beside a copy of itself under another name: one half each, nothing expected, nothing in any block."""
-    counts, samples, source = small_image(0)
+    counts, _, source = small_image(0)
     one = small_hypotheses()[0]
     other = replace(one, unknowns=replace(one.unknowns, name="copy"))
     start = compared(0)[0].fits["goodenough"].point
@@ -107,7 +107,7 @@ def test_wrong_input() -> None:
     with pytest.raises(ValueError, match=r"with different names, got \['goodenough', 'goodenough'\]"):
         compare_hypotheses([one, one], counts, measured)
     found, _ = compared(0)
-    with pytest.raises(ValueError, match="the class must be one of .*, got 'other'"):
+    with pytest.raises(ValueError, match=r"the class must be one of .*, got 'other'"):
         found.log_ratio("goodenough", "other")
     with pytest.raises(ValueError, match="by must be 'evidence' or 'likelihood'"):
         found.log_ratio("goodenough", "dimer", by="luck")  # type: ignore[arg-type]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_hypothesis import small, small_content
 
 from insdl.dataset.configuration import configuration, load_configuration
 from insdl.dataset.configured import ConfiguredSource
 from insdl.learn.unknowns import unknowns_of
+from small_hypothesis import small, small_content
 
 
 @pytest.mark.parametrize("name", ["goodenough", "dimer"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -130,4 +131,4 @@ def used_blocks(
 
 def _cells(frame: ImageFrame) -> list[slice]:
     ends = np.cumsum([0, *(len(np.asarray(block.bins)) for block in frame.blocks)])
-    return [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]

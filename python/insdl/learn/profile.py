@@ -220,7 +220,7 @@ class _Problem:
 
     def under(self, coefficients: _Reals) -> _Reals:
         """(n_used,) counts of background."""
-        return self.hypothesis.background.image(coefficients)[self.used]
+        return np.asarray(self.hypothesis.background.image(coefficients)[self.used])
 
     def begin(self, point: _Reals) -> _State | None:
         """A state at a starting point, with the background fitted; None where the model is unstable."""
@@ -315,29 +315,20 @@ class _Problem:
 
     def settled(self, state: _State) -> _State:
         """The same point with better shares of faulty pixels, background, scale and noise: one step, no image simulated."""
-        shares = (float(np.clip(part.mean(), *_SHARES)) for part in (state.pixels.hot, state.pixels.dead))
-        state = self._state(
-            state.point, state.coefficients, replace(state.faulty, hot=next(shares), dead=next(shares)), state.shape
-        )
-        n = len(state.point)
+        hot, dead = (float(np.clip(part.mean(), *_SHARES)) for part in (state.pixels.hot, state.pixels.dead))
+        state = self._state(state.point, state.coefficients, replace(state.faulty, hot=hot, dead=dead), state.shape)
+        held = len(state.point) - 2  # all but scale and noise
         scale = self.hypothesis.unknowns.slopes(state.point)[-2] * state.shape
-        nothing = np.zeros((len(self.x), n - 2))
-        gradient, curvature = self._without(np.column_stack([nothing, scale]), state)
-        whole = np.zeros(len(gradient) + n - 2)
-        whole[n - 2 :] = _step(state.point[-2:], gradient, curvature, 0.0)
+        gradient, curvature = self.quadratic(state, scale[:, None])
+        step = _step(state.point[held:], gradient, curvature, 0.0)
         for _ in range(3):
-            trial = self._state(
-                np.clip(state.point + whole[:n], 0.0, 1.0), state.coefficients + whole[n:], state.faulty, state.shape
-            )
+            point = state.point.copy()
+            point[held:] = np.clip(point[held:] + step[:2], 0.0, 1.0)
+            trial = self._state(point, state.coefficients + step[2:], state.faulty, state.shape)
             if trial.objective >= state.objective:
                 return trial
-            whole *= 0.3
+            step *= 0.3
         return state
-
-    def _without(self, columns: _Reals, state: _State) -> tuple[_Reals, _Reals]:
-        """Gradient and information of scale, noise and background alone."""
-        kept = columns[:, -1:]
-        return self.quadratic(state, kept)
 
     # ---- the result ------------------------------------------------------------------------------------------------
 
@@ -370,7 +361,7 @@ class _Problem:
             log_likelihood=float(state.pixels.value.sum()),
             log_posterior=state.objective,
             log_evidence=state.objective - 0.5 * float(log_determinant) + integral,
-            by_bin=np.bincount(self.bins, state.pixels.value, minlength=len(under.blocks)),
+            by_bin=np.bincount(self.bins, state.pixels.value, minlength=len(under.blocks)).astype(np.float64),
             values=dict(zip(unknowns.names, values.tolist(), strict=True)),
             errors=dict(zip(unknowns.names, spread.tolist(), strict=True)),
             parameters=dict(zip(unknowns.parameters, unknowns.model_values(state.point).tolist(), strict=True)),
@@ -381,7 +372,7 @@ class _Problem:
             background=background,
             information=information,
             point=state.point,
-            covariance=covariance,
+            covariance=np.asarray(covariance, dtype=np.float64),
             coefficients=state.coefficients,
             iterations=iterations,
             simulated=self.simulated,
