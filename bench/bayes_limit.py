@@ -29,7 +29,7 @@ from insdl.dataset.randomness import generator
 from insdl.instrument.measurement import grown, read_pcsmo
 from insdl.instrument.pcsmo import CLIP
 from insdl.learn.evidence import compare_hypotheses, expected_log_ratio, used_blocks
-from insdl.learn.hypothesis import hypotheses
+from insdl.learn.pcsmo_hypotheses import pcsmo_hypotheses
 
 STREAM = "bayes limit"
 NEAR = {
@@ -40,13 +40,6 @@ NEAR = {
     "dimer": {"difference": {"kind": "uniform", "low": 0.5, "high": 1.5}},
 }
 """Where the models nearly coincide, meV."""
-# The canting of its published exchanges, at which it is an equilibrium: JA = -JFD cos 2e (insdl.materials.zener_polaron).
-ZENER = {
-    "name": "zener_polaron",
-    "model": "zener_polaron",
-    "own": {"strength": {"kind": "uniform", "low": 0.3, "high": 2.5}},
-    "derived": {"JFU": {"strength": -2.4}, "JFD": {"strength": -0.165}, "JA": {"strength": 0.1646}},
-}
 
 
 def near(given: Configuration) -> Configuration:
@@ -73,7 +66,7 @@ def run(images: int, is_near: bool, output: Path, threads: int) -> None:
     drawn = near(preset) if is_near else preset
     stream = STREAM + " near" * is_near
     source = ConfiguredSource(drawn.model_copy(update={"stream": stream, "n_samples": 1_000_000}))
-    rivals = hypotheses(preset, detector=source.detector)
+    rivals = pcsmo_hypotheses(preset, detector=source.detector)
     first = len(output.read_text("utf-8").splitlines()) if output.exists() else 0
     for number in range(first, first + images):
         row = judged(source, rivals, number, stream, threads)
@@ -177,9 +170,7 @@ def _further(row: dict[str, Any]) -> float:
 @click.option("--threads", default=1)
 def measured(folder: Path, only: tuple[float, ...], without: tuple[float, ...], noise: float, threads: int) -> None:
     """Judge the public measurement, measured.npy in FOLDER with its mask."""
-    content = load_configuration("pcsmo").model_dump()
-    content["classes"].append(ZENER)
-    rivals = hypotheses(configuration(content))
+    rivals = pcsmo_hypotheses(zener_polaron="included")
     image = read_pcsmo(folder / "measured.npy")
     frame = rivals[0].simulator.frame
     mask: npt.NDArray[np.bool_] = ~grown(~image.measured)
@@ -205,9 +196,10 @@ def measured(folder: Path, only: tuple[float, ...], without: tuple[float, ...], 
         for other in ("dimer", "zener_polaron"):
             parts = {e: round(v, 1) for e, v in found.by_block("goodenough", other, frame).items()}
             gap = expected_log_ratio(found.fits["goodenough"], found.fits[other])
+            ratio, evidence = (found.log_ratio("goodenough", other, by=by) for by in ("likelihood", "evidence"))
             click.echo(
-                f"  goodenough - {other}: log L {found.log_ratio('goodenough', other, by='likelihood'):.1f}, evidence "
-                f"{found.log_ratio('goodenough', other):.1f}, expected {gap:.1f}, by incident energy {parts}"
+                f"  goodenough - {other}: log L {ratio:.1f}, evidence {evidence:.1f}, expected {gap:.1f}, Vuong "
+                f"{found.vuong('goodenough', other):.1f}, by incident energy {parts}"
             )
 
 

@@ -57,6 +57,21 @@ def test_equal_hypotheses_are_equally_probable() -> None:
     assert len(start) == len(found.fits["copy"].point)
 
 
+def test_vuong_is_the_sum_over_its_scatter() -> None:
+    """The same as the t statistic of a mean of zero; it changes sign with the order; bins without pixels do not count."""
+    stats = pytest.importorskip("scipy.stats")
+    found, _ = compared(0)
+    one, other = found.fits["goodenough"], found.fits["dimer"]
+    t = stats.ttest_1samp(one.by_bin - other.by_bin, 0.0).statistic
+    assert found.vuong("goodenough", "dimer") == pytest.approx(t)
+    assert found.vuong("dimer", "goodenough") == pytest.approx(-t)
+    information = one.information.copy()
+    information[0] = 0.0
+    fewer = replace(found, fits={"goodenough": replace(one, information=information), "dimer": other})
+    t = stats.ttest_1samp((one.by_bin - other.by_bin)[1:], 0.0).statistic
+    assert fewer.vuong("goodenough", "dimer") == pytest.approx(t)
+
+
 def test_blocks_add_up() -> None:
     found, _ = compared(0)
     frame = small_hypotheses()[0].simulator.frame
