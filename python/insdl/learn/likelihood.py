@@ -111,10 +111,13 @@ def pixel_likelihood(
     z = (x - mu) / s
     zero, full = x <= 0.0, x >= largest
     log_phi = -0.5 * z * z - 0.5 * _LOG_2PI
-    log_below, log_above = log_ndtr(z), log_ndtr(-z)
+    log_below = log_ndtr(z)
+    log_above = np.zeros_like(z)  # looked at where counts are the largest
+    log_above[full] = log_ndtr(-z[full])
 
     # Pixels that count as they should: value, derivative by the mean, derivative by s.
-    low, high = np.exp(log_phi - log_below), np.exp(log_phi - log_above)  # phi / Phi(z), phi / Phi(-z)
+    low = np.exp(log_phi - log_below)  # phi / Phi(z)
+    high = np.where(full, np.exp(np.where(full, log_phi - log_above, 0.0)), 0.0)  # phi / Phi(-z)
     good = np.where(zero, log_below, np.where(full, log_above, log_phi - np.log(s)))
     good_mean = np.where(zero, -low, np.where(full, high, z)) / s
     good_s = np.where(zero, -z * low, np.where(full, z * high, z * z - 1.0)) / s

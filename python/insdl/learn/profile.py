@@ -316,18 +316,17 @@ class _Problem:
     def settled(self, state: _State) -> _State:
         """The same point with better shares of faulty pixels, background, scale and noise: one step, no image simulated."""
         hot, dead = (float(np.clip(part.mean(), *_SHARES)) for part in (state.pixels.hot, state.pixels.dead))
-        state = self._state(state.point, state.coefficients, replace(state.faulty, hot=hot, dead=dead), state.shape)
+        faulty = replace(state.faulty, hot=hot, dead=dead)
         held = len(state.point) - 2  # all but scale and noise
         scale = self.hypothesis.unknowns.slopes(state.point)[-2] * state.shape
         gradient, curvature = self.quadratic(state, scale[:, None])
         step = _step(state.point[held:], gradient, curvature, 0.0)
-        for _ in range(3):
+        for share in (1.0, 0.3, 0.0):  # the last cannot fail: new shares of faulty pixels alone raise the likelihood
             point = state.point.copy()
-            point[held:] = np.clip(point[held:] + step[:2], 0.0, 1.0)
-            trial = self._state(point, state.coefficients + step[2:], state.faulty, state.shape)
+            point[held:] = np.clip(point[held:] + share * step[:2], 0.0, 1.0)
+            trial = self._state(point, state.coefficients + share * step[2:], faulty, state.shape)
             if trial.objective >= state.objective:
                 return trial
-            step *= 0.3
         return state
 
     # ---- the result ------------------------------------------------------------------------------------------------
