@@ -33,7 +33,7 @@ def test_batches_of_any_position_are_those_of_the_beginning(epoch: int, done: in
     feed = samples(Rank())
     assert feed.steps == 5
     whole = [numbers(batch) for batch in feed.batches(0, 0)]
-    assert sum(whole, []) == list(range(40))
+    assert [number for batch in whole for number in batch] == list(range(40))
     assert [numbers(batch) for batch in feed.batches(epoch, done)] == whole[epoch * 5 + done :]
 
 
@@ -43,7 +43,7 @@ def test_ranks_share_each_batch() -> None:
     one = samples(Rank(), total=18, size=6)
     assert [feed.steps for feed in ranks] == [3, 3, 3]
     parts = [[numbers(batch) for batch in feed.batches(0, 0)][:3] for feed in ranks]
-    together = [sorted(sum(batches, [])) for batches in zip(*parts, strict=True)]
+    together = [sorted(number for batch in batches for number in batch) for batches in zip(*parts, strict=True)]
     assert together == [numbers(batch) for batch in islice(one.batches(0, 0), 3)]
 
 
