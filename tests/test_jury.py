@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def sample_set(n: int, seed: int) -> tuple[_Images, npt.NDArray[np.int64]]:
 def inputs(n: int, seed: int) -> tuple[_Images, npt.NDArray[np.int64]]:
     images, labels = sample_set(n, seed)
     return network_view(images, np.ones(images.shape, dtype=bool)), labels
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Teams of threads spin where anything else runs; these networks are too small for them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def member(seed: int) -> CellSetClassifier:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import distributed, nn
@@ -17,7 +18,7 @@ import tiny_training
 from insdl.learn import parallel
 from insdl.learn.networks import CellClassifier
 from insdl.learn.stream import Rank
-from insdl.learn.train import load_checkpoint, train
+from insdl.learn.train import load_checkpoint, predict, train
 
 SCRIPT = Path(tiny_training.__file__)
 
@@ -53,17 +54,17 @@ def test_two_processes_learn_what_one_with_twice_the_batch_learns(feed: str, tmp
     two.mkdir()
     tiny_training.together(one, feed, batch_size=16)
     said = torchrun(two, feed, processes=2, batch_size=8)
-    assert said.count("batch/s") <= said.count("\r") + 1  # one bar, that of rank 0
+    assert said.count("  0%|") == 1  # one bar, that of rank 0
     alone, first, second = curve(one, 0), curve(two, 0), curve(two, 1)
     assert first == second  # the same weights, bit for bit, on both
     for line, other in zip(alone["history"], first["history"], strict=True):
         assert other["train_loss"] == pytest.approx(line["train_loss"], abs=1e-3)
         assert other["validation_loss"] == pytest.approx(line["validation_loss"], abs=1e-3)
     assert first["history"][-1]["train_loss"] < 0.8 * first["history"][0]["train_loss"]  # there was something to learn
-    network, _ = load_checkpoint(two / "network.pt")
-    expected, _ = load_checkpoint(one / "network.pt")
-    for name, value in expected.state_dict().items():
-        torch.testing.assert_close(network.state_dict()[name], value, rtol=1e-2, atol=1e-3, msg=name)
+    # Not the weights: a bias that batch norm takes away again has a gradient of rounding alone, which Adam makes a full step.
+    images = tiny_training.held_out()[0]
+    said_by = [predict(load_checkpoint(folder / "network.pt")[0], images) for folder in (one, two)]
+    np.testing.assert_allclose(*said_by, atol=2e-3)
     assert torchrun(two, feed, processes=2, batch_size=8)  # ended already: returns at once, with the same
     assert curve(two, 0) == first
 

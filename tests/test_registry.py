@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,16 +64,14 @@ def test_every_kind_knows_its_objective() -> None:
     assert kind_of(nn.Linear(1, 1)) is None
 
 
-def test_networks_of_insdl_are_found_without_an_import() -> None:
+def test_networks_of_insdl_are_found_without_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a checkpoint names them; another package's module is not imported for a file's sake."""
     options = {"head": "global", "outputs": ["a", "b"], "rows": 12, "columns": 40, "seed": 0}
     registry._KINDS.pop("PublishedClassifier", None)
-    import sys
-
-    sys.modules.pop("insdl.learn.published_networks", None)
+    monkeypatch.delitem(sys.modules, "insdl.learn.published_networks", raising=False)
     network = rebuilt("PublishedClassifier", "insdl.learn.published_networks", options)
     assert configuration(network).image_shape == (1, 12, 40)
-    sys.modules.pop("this", None)
+    monkeypatch.delitem(sys.modules, "this", raising=False)
     with pytest.raises(ValueError, match="unknown network 'Zen'; if it is your own, import this first"):
         rebuilt("Zen", "this", {})
     assert "this" not in sys.modules
