@@ -118,10 +118,10 @@ def test_the_profiled_background_is_that_of_a_general_optimiser() -> None:
     start = np.zeros(background.n_coefficients + 2)
     start[0] = np.log(fit.values["scale"]) + 0.2
     found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-13})
-    assert -found.fun == pytest.approx(fit.log_posterior, abs=0.05)
+    assert -found.fun == pytest.approx(fit.log_posterior, abs=0.01)
     assert np.exp(found.x[:2]) == pytest.approx([fit.values["scale"], fit.values["noise"]], rel=0.01)
     apart = background.image(found.x[2:]) - fit.background
-    assert np.abs(apart).max() < 0.02
+    assert np.abs(apart).max() < 0.05  # a gain of 0.01 is 0.14 standard deviations, of at most 0.3 counts
 
 
 def test_no_neighbour_is_better() -> None:
