@@ -17,7 +17,7 @@ import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import numpy as np
@@ -167,10 +167,18 @@ def _further(row: dict[str, Any]) -> float:
 @click.option("--only", multiple=True, type=float, help="Incident energies to fit alone, one after the other, meV.")
 @click.option("--without", multiple=True, type=float, help="Incident energies to leave out, one after the other, meV.")
 @click.option("--noise", default=0.0, help="Add noise of so many times the measured standard deviation.")
+@click.option("--zener-polaron", type=click.Choice(["included", "left out"]), default="included")
 @click.option("--threads", default=1)
-def measured(folder: Path, only: tuple[float, ...], without: tuple[float, ...], noise: float, threads: int) -> None:
+def measured(
+    folder: Path,
+    only: tuple[float, ...],
+    without: tuple[float, ...],
+    noise: float,
+    zener_polaron: Literal["included", "left out"],
+    threads: int,
+) -> None:
     """Judge the public measurement, measured.npy in FOLDER with its mask."""
-    rivals = pcsmo_hypotheses(zener_polaron="included")
+    rivals = pcsmo_hypotheses(zener_polaron=zener_polaron)
     image = read_pcsmo(folder / "measured.npy")
     frame = rivals[0].simulator.frame
     mask: npt.NDArray[np.bool_] = ~grown(~image.measured)
@@ -193,7 +201,7 @@ def measured(folder: Path, only: tuple[float, ...], without: tuple[float, ...], 
                 f"P {found.probabilities[name]:.6f}, "
                 f"{values} {others} at border {fit.at_border}, hot {fit.faulty.hot:.4f}, dead {fit.faulty.dead:.4f}"
             )
-        for other in ("dimer", "zener_polaron"):
+        for other in list(found.fits)[1:]:
             parts = {e: round(v, 1) for e, v in found.by_block("goodenough", other, frame).items()}
             gap = expected_log_ratio(found.fits["goodenough"], found.fits[other])
             ratio, evidence = (found.log_ratio("goodenough", other, by=by) for by in ("likelihood", "evidence"))

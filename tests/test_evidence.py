@@ -22,14 +22,14 @@ from small_hypothesis import small, small_hypotheses, small_image
 @cache
 def compared(number: int) -> tuple[Comparison, str]:
     counts, samples, source = small_image(number)
-    found = compare_hypotheses(small_hypotheses(), counts, source.detector.measured, n_starts=2, threads=1)
+    found = compare_hypotheses(small_hypotheses(), counts, source.detector.measured, n_starts=1, threads=1)
     return found, source.classes[int(samples.labels[0])]
 
 
 def test_the_truth_is_chosen_by_about_the_expected_ratio() -> None:
-    """Eight images: where the fits' means differ by more than chance, evidence and likelihood name the truth."""
+    """Six images: where the fits' means differ by more than chance, evidence and likelihood name the truth."""
     told = 0
-    for number in range(8):
+    for number in range(6):
         found, truth = compared(number)
         (rival,) = set(found.fits) - {truth}
         expected = expected_log_ratio(found.fits[truth], found.fits[rival])
@@ -40,7 +40,7 @@ def test_the_truth_is_chosen_by_about_the_expected_ratio() -> None:
             ratio = found.log_ratio(truth, rival, by="likelihood")
             # To second order in the difference, with chance sqrt(2 expected); a third for the higher orders.
             assert abs(ratio - expected) < 4 * np.sqrt(2 * expected) + expected / 3
-    assert told >= 4
+    assert told >= 3
 
 
 def test_equal_hypotheses_are_equally_probable() -> None:

@@ -23,7 +23,7 @@ def fitted(number: int) -> tuple[Fit, Reals, Any, Any]:
     counts, samples, source = small_image(number)
     hypothesis = small_hypotheses()[int(samples.labels[0])]
     measured = source.detector.measured
-    return fit_hypothesis(hypothesis, counts, measured, n_starts=2, threads=1), counts, samples, source
+    return fit_hypothesis(hypothesis, counts, measured, n_starts=1, threads=1), counts, samples, source
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_gradient_against_differences_of_the_objective(problem: _Problem) -> Non
     np.testing.assert_allclose(gradient[n:], found[n:], rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(gradient[n - 2 : n], found[n - 2 : n], rtol=1e-5, atol=1e-2)
     # One-sided differences of images, 0.004 of each range: good to a few per cent of the largest.
-    assert np.abs(gradient[:n] - found[:n]).max() < 0.05 * np.abs(found[:n]).max()
+    assert np.abs(gradient[:n] - found[:n]).max() < 0.075 * np.abs(found[:n]).max()
 
 
 def test_information_is_the_spread_of_the_gradient(problem: _Problem) -> None:
@@ -118,10 +118,10 @@ def test_the_profiled_background_is_that_of_a_general_optimiser() -> None:
     start = np.zeros(background.n_coefficients + 2)
     start[0] = np.log(fit.values["scale"]) + 0.2
     found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-13})
-    assert -found.fun == pytest.approx(fit.log_posterior, abs=0.05)
+    assert -found.fun == pytest.approx(fit.log_posterior, abs=0.03)  # the noise has a kink at a mean of zero
     assert np.exp(found.x[:2]) == pytest.approx([fit.values["scale"], fit.values["noise"]], rel=0.01)
     apart = background.image(found.x[2:]) - fit.background
-    assert np.abs(apart).max() < 0.02
+    assert np.abs(apart).max() < 0.075  # 0.03 in the objective is 0.25 standard deviations, of at most 0.3 counts
 
 
 def test_no_neighbour_is_better() -> None:
@@ -163,7 +163,7 @@ def test_truth_lies_within_the_errors() -> None:
 
 def test_one_seed_one_answer() -> None:
     fit, counts, _, source = fitted(1)
-    again = fit_hypothesis(small_hypotheses()[1], counts, source.detector.measured, n_starts=2, threads=1)
+    again = fit_hypothesis(small_hypotheses()[1], counts, source.detector.measured, n_starts=1, threads=1)
     assert again.log_evidence == fit.log_evidence
     assert again.parameters == fit.parameters
 
@@ -172,7 +172,7 @@ def test_a_flipped_image_is_a_shift_of_the_other_sign() -> None:
     """Models with both mirrors: orientation is not an unknown of its own."""
     fit, counts, _, source = fitted(1)
     flipped = fit_hypothesis(
-        small_hypotheses()[1], counts[:, ::-1], source.detector.measured[:, ::-1], n_starts=2, threads=1
+        small_hypotheses()[1], counts[:, ::-1], source.detector.measured[:, ::-1], n_starts=1, threads=1
     )
     assert flipped.log_posterior == pytest.approx(fit.log_posterior, abs=0.5)
     assert flipped.values["shift_h"] == pytest.approx(-fit.values["shift_h"], abs=fit.errors["shift_h"])

@@ -130,6 +130,8 @@ def fit_hypothesis(
         done += taken
     best = max(begun, key=lambda state: state.objective)
     best, taken = _climb(problem, best, iterations - first, tolerance)
+    for _ in range(2):
+        best = problem.settled(best)
     return problem.result(best, done + taken)
 
 
