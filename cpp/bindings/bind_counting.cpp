@@ -30,10 +30,10 @@ void count(const Floats& mean, const Floats& scale, const Floats& offset, const 
     count_images(input, threads, out);
 }
 
-Array<std::uint32_t> words(std::uint64_t key, std::uint64_t index, py::ssize_t number) {
+Array<std::uint32_t> words(std::uint64_t key, std::uint64_t index, std::uint32_t bin, py::ssize_t number) {
     if (number < 0) fail("a number of words must not be negative, got " + std::to_string(number));
     Array<std::uint32_t> result({number});
-    random_words(key, index, number, result.mutable_data());
+    random_words(key, index, bin, number, result.mutable_data());
     return result;
 }
 
@@ -44,7 +44,7 @@ void bind_counting(py::module_& module) {
     module.def("count", &count, "mean"_a.noconvert(), "scale"_a.noconvert(), "offset"_a.noconvert(), "sigma"_a,
                "lowest"_a, "highest"_a, "key"_a, "index"_a.noconvert(), "counts"_a.noconvert(), "threads"_a,
                "Counts of expected images.");
-    module.def("random_words", &words, "key"_a, "index"_a, "number"_a, "The generator behind them.");
+    module.def("random_words", &words, "key"_a, "index"_a, "bin"_a, "number"_a, "The generator behind them.");
 }
 
 }  // namespace insdl::bindings

@@ -40,8 +40,9 @@ void count_images(const CountingInput& input, int threads, float* counts) {
              std::to_string(bad_pixel % input.n_pixels) + " is not");
 }
 
-void random_words(std::uint64_t key, std::uint64_t index, std::ptrdiff_t count, std::uint32_t* words) {
-    counting_kernel().words(key, index, count, words);
+void random_words(std::uint64_t key, std::uint64_t index, std::ptrdiff_t bin, std::ptrdiff_t count,
+                  std::uint32_t* words) {
+    counting_kernel().words(key, index, bin, count, words);
 }
 
 }  // namespace insdl

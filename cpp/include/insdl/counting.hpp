@@ -21,6 +21,8 @@ struct CountingInput {
 // negative for Poisson counts. Bitwise the same for any number of threads and any instruction set.
 void count_images(const CountingInput& input, int threads, float* counts);
 
-void random_words(std::uint64_t key, std::uint64_t index, std::ptrdiff_t count, std::uint32_t* words);
+// The words behind the pixels of a bin.
+void random_words(std::uint64_t key, std::uint64_t index, std::ptrdiff_t bin, std::ptrdiff_t count,
+                  std::uint32_t* words);
 
 }  // namespace insdl
