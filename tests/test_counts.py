@@ -10,7 +10,10 @@ import pytest
 from scipy import stats
 
 from insdl import _core
+from insdl.instrument import ImageSettings, ImageSimulator
 from insdl.instrument.counts import count_images
+from insdl.instrument.rb2mnf4 import rb2mnf4_frame
+from insdl.materials import rb2mnf4
 
 
 @pytest.fixture(params=_core.instruction_sets())
@@ -121,7 +124,8 @@ def test_normal_numbers_are_inverses_of_their_words() -> None:
     words = _core.random_words(77, 0, 0, 100_000)
     mean = np.zeros((1, 1, 100_000), dtype=np.float32)
     one, counts = np.ones((1, 1), dtype=np.float32), np.empty_like(mean)
-    _core.count(mean, one[0], 0 * one, one, -np.inf, np.inf, 77, np.zeros(1, dtype=np.uint64), counts, 1)
+    index = np.zeros(1, dtype=np.uint64)
+    _core.count(mean, _core.Counting(77, index, False, one[0], 0 * one, one, -np.inf, np.inf), counts, 1)
     tail = ((words & 0x7FFFFFFF) + 0.5) / 2**32
     expected = -stats.norm.ppf(tail) * np.where(words >> 31, -1.0, 1.0)
     np.testing.assert_allclose(counts.ravel(), expected, rtol=3e-6, atol=1e-6)
@@ -151,7 +155,8 @@ def test_poisson_counts_are_inverses_of_their_words(mean: float) -> None:
     means, counts = np.full((1, 1, n), mean, dtype=np.float32), np.empty((1, 1, n), dtype=np.float32)
     one = np.ones(1, dtype=np.float32)
     index = np.array([4], dtype=np.uint64)
-    _core.count(means, one, np.zeros((1, 1), dtype=np.float32), None, 0.0, np.inf, 31, index, counts, 1)
+    background = np.zeros((1, 1), dtype=np.float32)
+    _core.count(means, _core.Counting(31, index, False, one, background, None, 0.0, np.inf), counts, 1)
     step = np.abs(counts.ravel() - inverse(float(np.float32(mean)), words))
     assert step.max() <= 1
     # The error of each step in probability times the number of steps that are often taken.
@@ -210,3 +215,56 @@ def damaged(value: float) -> np.ndarray:
 def test_bad_input_is_named(mean: np.ndarray, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         count_images(mean, **{"seed": 0, "stream": "s", "indices": [0, 1], **options})
+
+
+def test_relative_levels() -> None:
+    """scale is the mean signal of a pixel, background its share in each bin: the counts of numbers worked out here."""
+    rng = np.random.default_rng(1)
+    mean = rng.gamma(0.7, 3.0, (3, 4, 16, 24)).astype(np.float32)
+    share, wanted = np.array([0.0, 0.2, 0.5, 0.9]), np.array([20.0, 3.0, 500.0])
+    counts = count_images(mean, seed=2, stream="s", indices=[4, 5, 6], level="relative", scale=wanted, background=share)
+    signal = (
+        wanted[:, None]
+        * mean.mean(axis=(2, 3), dtype=np.float64)
+        / mean.mean(axis=(1, 2, 3), dtype=np.float64)[:, None]
+    )
+    expected = signal / (1.0 - share)
+    assert np.all(np.abs(counts.mean(axis=(2, 3)) - expected) < 5 * np.sqrt(expected / 384))
+    scale = (wanted / mean.mean(axis=(1, 2, 3), dtype=np.float64)).astype(np.float32)
+    level = (signal * share / (1.0 - share)).astype(np.float32)
+    absolute = count_images(mean, seed=2, stream="s", indices=[4, 5, 6], scale=scale, background=level)
+    # The last digit of a scale moves one count in a million.
+    assert (counts != absolute).mean() < 1e-3
+    with pytest.raises(ValueError, match="background must be shares from 0 to below 1"):
+        count_images(mean, seed=2, stream="s", indices=[4, 5, 6], level="relative", background=1.0)
+    with pytest.raises(ValueError, match="level must be 'absolute' or 'relative', got 'exact'"):
+        count_images(mean, seed=2, stream="s", indices=[4, 5, 6], level="exact")  # type: ignore[arg-type]
+    empty = np.zeros_like(mean)
+    with pytest.raises(ValueError, match="mean counts must be finite and not negative; image 0, bin 0, pixel 0 is not"):
+        count_images(empty, seed=2, stream="s", indices=[4, 5, 6], level="relative", background=0.1)
+
+
+@pytest.mark.parametrize("level", ["absolute", "relative"])
+def test_simulated_and_counted_at_once(level: Any) -> None:
+    """The counts of the images that `simulate_sets` makes, for any number of threads; zero where unstable."""
+    simulator = ImageSimulator(rb2mnf4(), rb2mnf4_frame(pixels=20, subpixels=1), margin=0.2)
+    sets = np.array([simulator.model.values({"J1": j, "J2": 0.01, "D": -0.005}) for j in (0.6, 0.65, -0.6, 0.7, 0.75)])
+    settings = [ImageSettings(1.0, extra_sigma_q=0.001 * k, shift_h=0.01 * (k % 2)) for k in range(5)]
+    options: dict[str, Any] = {
+        "seed": 3, "stream": "n", "indices": np.arange(5), "level": level, "scale": [30.0, 4.0, 1.0, 9.0, 2.0],
+        "background": np.linspace(0, 0.6, 20).reshape(5, 4),
+    }  # fmt: skip
+    images, stable = simulator.simulate_sets(sets, settings, out=np.empty((5, 4, 20, 20), dtype=np.float32))
+    assert stable.tolist() == [True, True, False, True, True]
+    chosen = {key: value[stable] if key in ("indices", "background") else value for key, value in options.items()}
+    chosen["scale"] = np.array(options["scale"])[stable]
+    expected = count_images(np.ascontiguousarray(images[stable]), **chosen)
+    for threads in (1, 3, 8):
+        counts, found = simulator.simulate_counts(sets, settings, threads=threads, **options)
+        assert np.array_equal(found, stable)
+        assert np.array_equal(counts[stable], expected)
+        assert not counts[~stable].any()
+    with pytest.raises(ValueError, match=r"out must be a C-contiguous float32 array of shape \(5, 4, 20, 20\)"):
+        simulator.simulate_counts(sets, settings, **options, out=np.empty(3, dtype=np.float32))
+    with pytest.raises(ValueError, match="mean counts must be finite and not negative; image 1, bin 0"):
+        simulator.simulate_counts(sets, settings, **{**options, "level": "absolute", "scale": [1, -1, 1, 1, 1]})

@@ -23,6 +23,8 @@ struct CountingTask {
 struct CountingKernel {
     // The first pixel whose mean is not a number that can be counted, or -1.
     std::ptrdiff_t (*count)(const CountingTask*);
+    // sums: (n_bins) of the pixels of each bin.
+    void (*sums)(std::ptrdiff_t n_bins, std::ptrdiff_t n_pixels, const float* mean, double* sums);
     // Words of the generator, for the tests.
     void (*words)(std::uint64_t key, std::uint64_t index, std::ptrdiff_t bin, std::ptrdiff_t count,
                   std::uint32_t* words);

@@ -188,6 +188,7 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
                          const ImageSettings* settings, int threads, const ImageOutput& output) const {
     const ImageView& view = compiled_->view;
     const FormPlan& form = compiled_->form;
+    if (output.counting && output.precision != Precision::kSingle) fail("counts are written as float32 only");
     const int team = usable_threads(threads);
     const bool one_a_thread = n_sets >= team;
     std::vector<Worker> workers(static_cast<std::size_t>(team));
@@ -195,6 +196,7 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
     const std::size_t number = output.precision == Precision::kSingle ? sizeof(float) : sizeof(double);
     const std::ptrdiff_t size =
         view.n_bins * view.n_pixel * view.n_pixel * static_cast<std::ptrdiff_t>(number);  // bytes
+    Uncountable uncountable;
     parallel_blocks(n_sets, 1, one_a_thread ? threads : 1, [&](std::ptrdiff_t set, std::ptrdiff_t, int thread) {
         Canvas& canvas = canvases[static_cast<std::size_t>(thread)];
         Worker* team_of_image = workers.data() + (one_a_thread ? thread : 0);
@@ -217,7 +219,12 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
             fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, image);
         else
             std::fill_n(image, size, char{0});
+        if (output.counting && worst.at_q < 0) {
+            float* const counts = static_cast<float*>(output.image) + set * view.n_bins * view.n_pixel * view.n_pixel;
+            count_image(*output.counting, set, counts, counts, uncountable);
+        }
     });
+    if (output.counting) uncountable.check(*output.counting);
 }
 
 }  // namespace insdl
