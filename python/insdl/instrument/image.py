@@ -37,6 +37,7 @@ class ImageSettings:
     intrinsic_sigma : float, meV. Standard deviation that every mode has of its own, in quadrature.
     temperature : float, K. Of the Bose factor 1 / (1 - exp(-E / kB T)) of neutron energy loss; 0 for none. Modes nearer to
         zero than a tenth of their energy width have the factor of that energy.
+    mosaic : float, radian. Standard deviation of the angle by which the sample's blocks are turned around c.
     """
 
     width_factor: float = 1.0
@@ -47,12 +48,13 @@ class ImageSettings:
     shift_k: float = 0.0
     intrinsic_sigma: float = 0.0
     temperature: float = 0.0
+    mosaic: float = 0.0
 
     def __post_init__(self) -> None:
         values = np.array(_row(self), dtype=np.float64)
-        if not np.isfinite(values).all() or (values[[0, 1, 2, 3, 6, 7]] < 0).any() or self.twin_fraction > 1:
+        if not np.isfinite(values).all() or (values[[0, 1, 2, 3, 6, 7, 8]] < 0).any() or self.twin_fraction > 1:
             raise ValueError(
-                f"image settings must be finite, widths and temperature not negative, twin_fraction in [0, 1]: {self}"
+                f"image settings must be finite, widths, temperature and mosaic not negative, twin_fraction in [0, 1]: {self}"
             )
 
 
@@ -279,14 +281,15 @@ class ImageSimulator:
         return image
 
     def _check_reach(self, rows: _Reals) -> None:
-        """Fails where widths and shifts, (n_sets, 8) in the order of ImageSettings, reach beyond the sampled margin."""
+        """Fails where widths and shifts, (n_sets, 9) in the order of ImageSettings, reach beyond the sampled margin."""
         if not len(rows):
             return
-        sigma = np.hypot(max(block.sigma_q for block in self.frame.blocks), rows[:, 2].max())
+        along = rows[:, 8] * np.abs(self.frame.pixel_edges).max()  # where the mosaic is widest
+        sigma = np.hypot(max(block.sigma_q for block in self.frame.blocks), np.hypot(rows[:, 2], along).max())
         if 3.0 * sigma + np.abs(rows[:, 4:6]).max() <= self.margin:
             return
-        for row in rows:
-            sigma = max(np.hypot(block.sigma_q, row[2]) for block in self.frame.blocks)
+        for row, width in zip(rows, np.hypot(rows[:, 2], along), strict=True):
+            sigma = max(np.hypot(block.sigma_q, width) for block in self.frame.blocks)
             reach = 3.0 * sigma + np.abs(row[4:6]).max()
             if reach > self.margin + 1e-9 and reach > 0:
                 raise ValueError(
@@ -303,5 +306,5 @@ def _row(settings: ImageSettings) -> tuple[float, ...]:
     s = settings
     return (
         s.width_factor, s.broadening, s.extra_sigma_q, s.twin_fraction, s.shift_h, s.shift_k, s.intrinsic_sigma,
-        s.temperature,
+        s.temperature, s.mosaic,
     )  # fmt: skip
