@@ -184,7 +184,7 @@ MISTAKES = [
     ("classes/0/derived/JF9", {"JF": 1.0}, r"derived of class 'goodenough' must name parameters \['JF1', "),
     ("classes/0/derived/JF1", {"JX": 1.0}, r"as sums of \['D', 'JA', 'JF', .* got JF1: {'JX': 1.0}"),
     ("classes/0/own/JX", 1.0, r"class 'goodenough' draws \['JX'\] but no parameter uses it"),
-    ("settings/twin_fraction", 1.5, "settings: image settings must be finite, widths and temperature not negative, twin"),
+    ("settings/twin_fraction", 1.5, "settings: image settings must be finite, widths, temperature and mosaic not negative"),
     ("detection/orientation", "upside", "detection.orientation: input should be 'fixed' or 'either', got 'upside'"),
     ("detection/scale/value", 0.0, "detection.scale: the scale must be positive, got 0"),
     ("detection/counting/kind", "binomial", r"detection.counting: input tag 'binomial' .* 'subtracted', 'poisson'"),

@@ -1,5 +1,6 @@
 #include "arrays.hpp"
 #include "compiled_model.hpp"
+#include "counting_arrays.hpp"
 #include "insdl/image.hpp"
 
 namespace insdl::bindings {
@@ -80,13 +81,13 @@ std::unique_ptr<CompiledImage> make_image(const py::object& model, const Reals& 
     return image;
 }
 
-// image: float64 or float32 (n_sets, n_bins, n_pixel, n_pixel), written to; settings: (n_sets, 8).
+// image: float64 or float32 (n_sets, n_bins, n_pixel, n_pixel), written to; settings: (n_sets, 9); counting: or None.
 Reals simulate(const CompiledImage& image, const Reals& parameters, const Reals& settings, py::array& out,
-               int threads) {
+               const CountingArrays* counting, int threads) {
     const Model& model = image.model->model;
     expect_shape(parameters, "parameters", {-1, model.n_parameters()});
     const py::ssize_t sets = parameters.shape(0), pixels = image.geometry.n_pixel;
-    expect_shape(settings, "settings", {sets, 8});
+    expect_shape(settings, "settings", {sets, 9});
     const bool single = py::isinstance<Array<float>>(out);
     if (single)
         expect_shape(out.cast<Array<float>>(), "out", {sets, py::ssize_t{image.geometry.n_bins}, pixels, pixels});
@@ -96,12 +97,15 @@ Reals simulate(const CompiledImage& image, const Reals& parameters, const Reals&
         fail("out must be a C-contiguous array of float64 or float32");
     std::vector<ImageSettings> list;
     for (py::ssize_t s = 0; s < sets; ++s) {
-        const double* v = settings.data() + 8 * s;
-        list.push_back({v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]});
+        const double* v = settings.data() + 9 * s;
+        list.push_back({v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8]});
     }
     Reals lowest({sets});
+    Array<float> sigmas;
+    CountingInput input{};
+    if (counting) input = counting->checked(sets, py::ssize_t{image.geometry.n_bins}, pixels * pixels, sigmas);
     const ImageOutput output{out.mutable_data(), single ? Precision::kSingle : Precision::kDouble,
-                             lowest.mutable_data()};
+                             lowest.mutable_data(), counting ? &input : nullptr};
     {
         const py::gil_scoped_release release;
         image.plan->simulate(model, sets, parameters.data(), list.data(), threads, output);
@@ -119,7 +123,7 @@ void bind_image(py::module_& module) {
              "blocks"_a.noconvert(), "block_bins"_a.noconvert(), "bins"_a.noconvert(), "form_factor"_a.noconvert(),
              "form_factor_step"_a, "kf_over_ki"_a)
         .def("simulate", &simulate, "parameters"_a.noconvert(), "settings"_a.noconvert(), "out"_a.noconvert(),
-             "threads"_a, "Fills images; instabilities for every parameter set.");
+             "counting"_a, "threads"_a, "Fills images; instabilities for every parameter set.");
 }
 
 }  // namespace insdl::bindings

@@ -1,8 +1,8 @@
 // Counting noise of many images, one a thread at a time.
 #include "insdl/counting.hpp"
 
-#include <mutex>
 #include <string>
+#include <vector>
 
 #include "dispatch.hpp"
 #include "insdl/error.hpp"
@@ -10,38 +10,63 @@
 
 namespace insdl {
 
-void count_images(const CountingInput& input, int threads, float* counts) {
-    const CountingKernel& kernel = counting_kernel();
-    const std::ptrdiff_t size = input.n_bins * input.n_pixels;
-    std::mutex guard;
-    std::ptrdiff_t bad_image = -1, bad_pixel = -1;
-    parallel_blocks(input.n_images, 1, threads, [&](std::ptrdiff_t image, std::ptrdiff_t, int) {
-        const CountingTask task{input.key,
-                                input.index[image],
-                                input.n_bins,
-                                input.n_pixels,
-                                input.mean + image * size,
-                                input.scale[image],
-                                input.offset + image * input.n_bins,
-                                input.sigma ? input.sigma + image * input.n_bins : nullptr,
-                                input.lowest,
-                                input.highest,
-                                counts + image * size};
-        const std::ptrdiff_t bad = kernel.count(&task);
-        if (bad < 0) return;
-        const std::lock_guard<std::mutex> lock(guard);
-        if (bad_image >= 0 && bad_image < image) return;
-        bad_image = image;
-        bad_pixel = bad;
-    });
-    if (bad_image >= 0)
-        fail("mean counts must be finite" + std::string(input.sigma ? "" : " and not negative") + "; image " +
-             std::to_string(bad_image) + ", bin " + std::to_string(bad_pixel / input.n_pixels) + ", pixel " +
-             std::to_string(bad_pixel % input.n_pixels) + " is not");
+void Uncountable::note(std::ptrdiff_t image, std::ptrdiff_t pixel) {
+    const std::lock_guard<std::mutex> lock(guard_);
+    if (image_ >= 0 && image_ < image) return;
+    image_ = image;
+    pixel_ = pixel;
 }
 
-void random_words(std::uint64_t key, std::uint64_t index, std::ptrdiff_t count, std::uint32_t* words) {
-    counting_kernel().words(key, index, count, words);
+void Uncountable::check(const CountingInput& input) const {
+    if (image_ >= 0)
+        fail("mean counts must be finite" + std::string(input.sigma ? "" : " and not negative") + "; image " +
+             std::to_string(image_) + ", bin " + std::to_string(pixel_ / input.n_pixels) + ", pixel " +
+             std::to_string(pixel_ % input.n_pixels) + " is not");
+}
+
+void count_image(const CountingInput& input, std::ptrdiff_t image, const float* mean, float* counts,
+                 Uncountable& uncountable) {
+    const CountingKernel& kernel = counting_kernel();
+    const float *background = input.background + image * input.n_bins, *offset = background;
+    float scale = input.scale[image];
+    std::vector<float> levels;
+    if (input.level == CountLevel::kRelative) {
+        std::vector<double> sums(static_cast<std::size_t>(input.n_bins));
+        kernel.sums(input.n_bins, input.n_pixels, mean, sums.data());
+        double total = 0.0;
+        for (const double sum : sums) total += sum;
+        const auto pixels = static_cast<double>(input.n_pixels);
+        const double factor = scale * pixels * static_cast<double>(input.n_bins) / total;
+        for (std::ptrdiff_t b = 0; b < input.n_bins; ++b) {
+            const double share = background[b];
+            levels.push_back(
+                static_cast<float>(factor * sums[static_cast<std::size_t>(b)] / pixels * share / (1.0 - share)));
+        }
+        scale = static_cast<float>(factor);
+        offset = levels.data();
+    }
+    const CountingTask task{input.key,    input.index[image],
+                            input.n_bins, input.n_pixels,
+                            mean,         scale,
+                            offset,       input.sigma ? input.sigma + image * input.n_bins : nullptr,
+                            input.lowest, input.highest,
+                            counts};
+    const std::ptrdiff_t bad = kernel.count(&task);
+    if (bad >= 0) uncountable.note(image, bad);
+}
+
+void count_images(const CountingInput& input, int threads, const float* mean, float* counts) {
+    const std::ptrdiff_t size = input.n_bins * input.n_pixels;
+    Uncountable uncountable;
+    parallel_blocks(input.n_images, 1, threads, [&](std::ptrdiff_t image, std::ptrdiff_t, int) {
+        count_image(input, image, mean + image * size, counts + image * size, uncountable);
+    });
+    uncountable.check(input);
+}
+
+void random_words(std::uint64_t key, std::uint64_t index, std::ptrdiff_t bin, std::ptrdiff_t count,
+                  std::uint32_t* words) {
+    counting_kernel().words(key, index, bin, count, words);
 }
 
 }  // namespace insdl

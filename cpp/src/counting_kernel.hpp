@@ -7,7 +7,8 @@
 
 namespace insdl {
 
-// Counts of one image. The random number of pixel p is a function of (key, index, p) alone.
+// Counts of one image. The random number of a pixel is a function of (key, index, bin, pixel)
+// alone.
 struct CountingTask {
     std::uint64_t key, index;
     std::ptrdiff_t n_bins, n_pixels;
@@ -22,8 +23,11 @@ struct CountingTask {
 struct CountingKernel {
     // The first pixel whose mean is not a number that can be counted, or -1.
     std::ptrdiff_t (*count)(const CountingTask*);
+    // sums: (n_bins) of the pixels of each bin.
+    void (*sums)(std::ptrdiff_t n_bins, std::ptrdiff_t n_pixels, const float* mean, double* sums);
     // Words of the generator, for the tests.
-    void (*words)(std::uint64_t key, std::uint64_t index, std::ptrdiff_t count, std::uint32_t* words);
+    void (*words)(std::uint64_t key, std::uint64_t index, std::ptrdiff_t bin, std::ptrdiff_t count,
+                  std::uint32_t* words);
 };
 
 namespace baseline {

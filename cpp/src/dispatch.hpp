@@ -3,6 +3,7 @@
 #include "counting_kernel.hpp"
 #include "insdl/instruction_set.hpp"
 #include "kernel.hpp"
+#include "turned_kernel.hpp"
 
 namespace insdl {
 
@@ -11,5 +12,6 @@ const Kernel& lane_kernel(bool single);
 
 // Its counting noise.
 const CountingKernel& counting_kernel();
+const TurnedKernel& turned_kernel();
 
 }  // namespace insdl

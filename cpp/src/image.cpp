@@ -11,6 +11,7 @@
 #include "dispatch.hpp"
 #include "insdl/error.hpp"
 #include "insdl/parallel.hpp"
+#include "mosaic.hpp"
 #include "shift_rows.hpp"
 #include "stencil.hpp"
 #include "workspace.hpp"
@@ -115,12 +116,14 @@ constexpr std::ptrdiff_t kPadding = 64;  // read, not used, by the last vector o
 struct Worker {
     Workspace lanes, pixels;
     CarefulLanes careful;
+    TurnedWeights turned;
 };
 
 // What one image needs while it is made.
 struct Canvas {
     std::vector<double> points;  // (h, k, bin)
     std::vector<double> values;
+    std::vector<float> expected;  // what is counted
     StencilCache stencils;
 };
 
@@ -141,6 +144,22 @@ void fill_points(const ImageView& image, const FormPlan& form, const ImageSettin
             &CarefulLanes::solve, &worker.careful, worker.lanes.get(size)};
         kernel.image_points(&task);
     });
+}
+
+// The same for a sample with mosaic: a sum over angles.
+void fill_turned(const ImageView& image, const ImageSettings& settings, Worker& worker, std::ptrdiff_t b,
+                 double shift_h, double shift_k, PixelTask task) {
+    const TurnedKernel& kernel = turned_kernel();
+    const double sigma = std::hypot(image.blocks[b].sigma_q, settings.extra_sigma_q);
+    const std::size_t size = kernel.sums_size(&task);
+    auto* const sums = static_cast<double*>(worker.pixels.get(size * sizeof(double)));
+    std::fill_n(sums, size, 0.0);
+    for (const Turn& turn : mosaic_turns(image, settings, sigma)) {
+        worker.turned.prepare(image, turn, sigma, shift_h, shift_k, task.along_k.n_pixel);
+        const TurnedStencil stencil = worker.turned.view();
+        kernel.gather(&task, &stencil, sums);
+    }
+    kernel.put(&task, sums);
 }
 
 // Points (h, k > h) from (k, h).
@@ -166,19 +185,25 @@ void fill_pixels(const ImageView& image, const ImageSettings& settings, int thre
                        1.0 - twin,   twin,
                        false,        precision == Precision::kSingle,
                        out,          workers[thread].pixels.get(size)};
+        const auto fill = [&](double shift_h, double shift_k) {
+            if (settings.mosaic > 0.0)
+                fill_turned(image, settings, workers[thread], b, shift_h, shift_k, task);
+            else
+                kernel.image_pixels(&task);
+        };
         if (twin == 0.0 || settings.shift_h == settings.shift_k) {
-            kernel.image_pixels(&task);
+            fill(settings.shift_h, settings.shift_k);
             return;
         }
         task.there = 0.0;
-        kernel.image_pixels(&task);
+        fill(settings.shift_h, settings.shift_k);
         // The other domain: points with h and k exchanged, in the same measured frame.
         task.along_h = along_k;
         task.along_k = along_h;
         task.here = 0.0;
         task.there = twin;
         task.add = true;
-        kernel.image_pixels(&task);
+        fill(settings.shift_k, settings.shift_h);
     });
 }
 
@@ -188,6 +213,7 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
                          const ImageSettings* settings, int threads, const ImageOutput& output) const {
     const ImageView& view = compiled_->view;
     const FormPlan& form = compiled_->form;
+    if (output.counting && output.precision != Precision::kSingle) fail("counts are written as float32 only");
     const int team = usable_threads(threads);
     const bool one_a_thread = n_sets >= team;
     std::vector<Worker> workers(static_cast<std::size_t>(team));
@@ -195,6 +221,7 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
     const std::size_t number = output.precision == Precision::kSingle ? sizeof(float) : sizeof(double);
     const std::ptrdiff_t size =
         view.n_bins * view.n_pixel * view.n_pixel * static_cast<std::ptrdiff_t>(number);  // bytes
+    Uncountable uncountable;
     parallel_blocks(n_sets, 1, one_a_thread ? threads : 1, [&](std::ptrdiff_t set, std::ptrdiff_t, int thread) {
         Canvas& canvas = canvases[static_cast<std::size_t>(thread)];
         Worker* team_of_image = workers.data() + (one_a_thread ? thread : 0);
@@ -213,11 +240,19 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
         output.lowest[set] = worst.lowest;
         if (compiled_->exchanged) exchange(view, canvas.points.data());
         char* image = static_cast<char*>(output.image) + set * size;
-        if (worst.at_q < 0)
-            fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, image);
-        else
+        if (worst.at_q >= 0) {
             std::fill_n(image, size, char{0});
+        } else if (output.counting) {
+            const std::ptrdiff_t pixels = view.n_bins * view.n_pixel * view.n_pixel;
+            canvas.expected.resize(static_cast<std::size_t>(pixels));
+            fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, canvas.expected.data());
+            count_image(*output.counting, set, canvas.expected.data(), static_cast<float*>(output.image) + set * pixels,
+                        uncountable);
+        } else {
+            fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, image);
+        }
     });
+    if (output.counting) uncountable.check(*output.counting);
 }
 
 }  // namespace insdl

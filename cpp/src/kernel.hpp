@@ -153,8 +153,10 @@ struct FoldedTask {
     void* workspace;
 };
 
-// Points to pixels. weights: (n_pixel, n_grid) with the range of points that each pixel has.
+// Points to pixels, the last `n_pixel` of the image. weights: (n_pixel, n_grid) with the range of points that each
+// pixel has.
 struct StencilView {
+    std::ptrdiff_t n_pixel;
     const std::int32_t* order;  // (n_pixel) pixels, first points ascending
     const std::int32_t* first;
     const std::int32_t* count;
@@ -162,7 +164,7 @@ struct StencilView {
 };
 
 // Bins [first_bin, first_bin + n_bins) of an image: here * (along_h x along_k) points + there * the same with h and k
-// exchanged in the image.
+// exchanged in the image. Where the stencils have fewer pixels than the image, the others are mirror images of theirs.
 struct PixelTask {
     const ImageView* image;
     std::ptrdiff_t first_bin, n_bins;

@@ -37,16 +37,16 @@ Profile make_profile(double offset, double step, std::ptrdiff_t steps, double si
     return profile;
 }
 
-Stencil make_stencil(const ImageView& image, double sigma, double shift) {
-    Stencil stencil{sigma, shift, {}, {}, {}, {}};
+Stencil make_stencil(const ImageView& image, double sigma, double shift, std::ptrdiff_t n_pixel) {
+    Stencil stencil{sigma, shift, n_pixel, {}, {}, {}, {}};
     const std::ptrdiff_t n = image.n_grid, steps = image.steps_per_pixel;
     const double step = grid_step(image);
     const Profile profile = make_profile(image.grid[0] - image.pixel_edges[0] - shift, step, steps, sigma);
     // A mirrored grid begins at zero, its own mirror image, or half a step from it.
     const std::ptrdiff_t beside = image.grid[0] > 0.25 * step ? 1 : 0;
-    stencil.weight.assign(static_cast<std::size_t>(image.n_pixel * n), 0.0);
-    for (std::ptrdiff_t pixel = 0; pixel < image.n_pixel; ++pixel) {
-        std::ptrdiff_t first = n - 1, last = -1, place = pixel * steps + profile.first;
+    stencil.weight.assign(static_cast<std::size_t>(n_pixel * n), 0.0);
+    for (std::ptrdiff_t pixel = 0; pixel < n_pixel; ++pixel) {
+        std::ptrdiff_t first = n - 1, last = -1, place = (image.n_pixel - n_pixel + pixel) * steps + profile.first;
         for (const double weight : profile.weights) {
             const std::ptrdiff_t g = place >= 0 || !image.mirrored ? place : -place - beside;
             ++place;
@@ -58,7 +58,7 @@ Stencil make_stencil(const ImageView& image, double sigma, double shift) {
         stencil.first.push_back(static_cast<std::int32_t>(first));
         stencil.count.push_back(static_cast<std::int32_t>(std::max<std::ptrdiff_t>(0, last - first + 1)));
     }
-    stencil.order.resize(static_cast<std::size_t>(image.n_pixel));
+    stencil.order.resize(static_cast<std::size_t>(n_pixel));
     std::iota(stencil.order.begin(), stencil.order.end(), 0);
     std::ranges::stable_sort(stencil.order, {},
                              [&](std::int32_t pixel) { return stencil.first[static_cast<std::size_t>(pixel)]; });
@@ -67,22 +67,25 @@ Stencil make_stencil(const ImageView& image, double sigma, double shift) {
 
 }  // namespace
 
-std::size_t StencilCache::find(const ImageView& image, double sigma, double shift) {
+std::size_t StencilCache::find(const ImageView& image, double sigma, double shift, std::ptrdiff_t n_pixel) {
     for (std::size_t k = 0; k < stencils_.size(); ++k)
-        if (stencils_[k].sigma == sigma && stencils_[k].shift == shift) return k;
-    stencils_.push_back(make_stencil(image, sigma, shift));
+        if (stencils_[k].sigma == sigma && stencils_[k].shift == shift && stencils_[k].n_pixel == n_pixel) return k;
+    stencils_.push_back(make_stencil(image, sigma, shift, n_pixel));
     return stencils_.size() - 1;
 }
 
 void StencilCache::prepare(const ImageView& image, const ImageSettings& settings) {
     const auto blocks = static_cast<std::size_t>(image.n_block);
+    // A mirrored image that is not shifted has the mirrors itself.
+    const bool symmetric = image.mirrored && settings.shift_h == 0.0 && settings.shift_k == 0.0;
+    const std::ptrdiff_t n_pixel = symmetric ? (image.n_pixel + 1) / 2 : image.n_pixel;
     const auto fill = [&] {
         h_.clear();
         k_.clear();
         for (std::size_t b = 0; b < blocks; ++b) {
             const double sigma = std::hypot(image.blocks[b].sigma_q, settings.extra_sigma_q);
-            h_.push_back(find(image, sigma, settings.shift_h));
-            k_.push_back(find(image, sigma, settings.shift_k));
+            h_.push_back(find(image, sigma, settings.shift_h, n_pixel));
+            k_.push_back(find(image, sigma, settings.shift_k, n_pixel));
         }
     };
     fill();

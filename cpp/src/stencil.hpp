@@ -15,11 +15,12 @@ inline double grid_step(const ImageView& image) {
 }
 
 struct Stencil {
-    double sigma, shift;  // what it was made for
+    double sigma, shift;     // what it was made for
+    std::ptrdiff_t n_pixel;  // the last of the image
     std::vector<std::int32_t> order, first, count;
     std::vector<double> weight;  // (n_pixel, n_grid)
 
-    StencilView view() const { return {order.data(), first.data(), count.data(), weight.data()}; }
+    StencilView view() const { return {n_pixel, order.data(), first.data(), count.data(), weight.data()}; }
 };
 
 // The stencils of one image, kept for the next one where widths and shifts are the same.
@@ -30,7 +31,7 @@ class StencilCache {
     StencilView along_k(std::ptrdiff_t block) const { return stencils_[k_[static_cast<std::size_t>(block)]].view(); }
 
   private:
-    std::size_t find(const ImageView& image, double sigma, double shift);
+    std::size_t find(const ImageView& image, double sigma, double shift, std::ptrdiff_t n_pixel);
     std::vector<Stencil> stencils_;
     std::vector<std::size_t> h_, k_;
 };

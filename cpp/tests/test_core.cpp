@@ -337,7 +337,7 @@ void test_mirrors() {
         images[kind].assign(27, std::numeric_limits<double>::quiet_NaN());
         double lowest = 0.0;
         plan_of_images.simulate(model, 1, &parameter, &settings, 1,
-                                {images[kind].data(), insdl::Precision::kDouble, &lowest});
+                                {images[kind].data(), insdl::Precision::kDouble, &lowest, nullptr});
         check(std::isnan(lowest), "a stable square");
     }
     double error = 0.0, largest = 0.0;
@@ -356,18 +356,17 @@ void test_counting() {
     const std::vector<std::uint64_t> index{3, 1ULL << 40};
     for (const float* noise : {static_cast<const float*>(nullptr), sigma.data()}) {
         const insdl::CountingInput input{
-            9, index.data(), 2, kBins, kPixels, mean.data(), scale.data(), offset.data(), noise, 0.0F, 60.0F};
+            9,     index.data(), 2,    kBins, kPixels, insdl::CountLevel::kAbsolute, scale.data(), offset.data(),
+            noise, 0.0F,         60.0F};
         std::vector<float> first(mean.size(), -1.0F), second(mean.size(), -1.0F);
-        insdl::count_images(input, 1, first.data());
-        insdl::count_images(input, 2, second.data());
+        insdl::count_images(input, 1, mean.data(), first.data());
+        insdl::count_images(input, 2, mean.data(), second.data());
         check(first == second, "counts for any number of threads");
         check(std::all_of(first.begin(), first.end(), [](float x) { return x >= 0.0F && x <= 60.0F; }),
               "limits of counts");
         auto bad = mean;
         bad[kBins * kPixels + 5] = std::numeric_limits<float>::quiet_NaN();
-        auto damaged = input;
-        damaged.mean = bad.data();
-        check(throws([&] { insdl::count_images(damaged, 1, first.data()); }, "image 1, bin 0, pixel 5"),
+        check(throws([&] { insdl::count_images(input, 1, bad.data(), first.data()); }, "image 1, bin 0, pixel 5"),
               "a mean that is not a number");
     }
 }

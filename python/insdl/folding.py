@@ -55,7 +55,7 @@ def fold(points: _Reals, to_magnetic: _Reals) -> Folding:
     minus = plus.copy()
     for side, table in ((sign > 0, plus), (sign < 0, minus)):
         table[which[side], group[side]] = np.flatnonzero(side)
-    order = _order((plus >= 0) | (minus >= 0), magnetic[chosen])
+    order = lane_order((plus >= 0) | (minus >= 0), magnetic[chosen])
     chosen, plus, minus = chosen[order], np.ascontiguousarray(plus[:, order]), np.ascontiguousarray(minus[:, order])
     # A point that is its own opposite modulo G stands at +; nothing else may have lost its place.
     if (plus >= 0).sum() + (minus >= 0).sum() != len(points):
@@ -63,7 +63,7 @@ def fold(points: _Reals, to_magnetic: _Reals) -> Folding:
     return Folding(np.ascontiguousarray(points[chosen]), shifts @ np.linalg.inv(to_magnetic).T, plus, minus)
 
 
-def _order(present: npt.NDArray[np.bool_], q: _Reals) -> npt.NDArray[np.int64]:
+def lane_order(present: npt.NDArray[np.bool_], q: _Reals) -> npt.NDArray[np.int64]:
     """An order of the solved q (n_solve, d) that suits blocks of lanes; present (n_shift, n_solve): which G they have.
 
     Neighbours in q stay neighbours, which keeps writes together, unless at the rim of the list many blocks would mix q with

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "insdl/counting.hpp"
 #include "insdl/image_frame.hpp"
 #include "insdl/model.hpp"
 #include "insdl/spinwave.hpp"
@@ -41,6 +42,8 @@ struct ImageOutput {
     void* image;
     Precision precision;  // of what is stored; everything is worked out in double precision
     double* lowest;       // (n_sets) NaN where stable, else the lowest eigenvalue of the quadratic form, meV
+    // Or null: images are counted where they lie, while they are in the thread's cache. For floats only.
+    const CountingInput* counting;
 };
 
 // A model and a geometry compiled for images: built once, shared by any number of calls and threads. Looks at the

@@ -25,6 +25,7 @@ struct ImageSettings {
     double shift_h, shift_k;  // offset of the measured frame, r.l.u.
     double intrinsic_sigma;   // of every mode, added in quadrature, meV
     double temperature;       // of the Bose factor 1 / (1 - exp(-E / kB T)), K; 0 for none
+    double mosaic;  // standard deviation of the angle by which blocks of the sample are turned around c, radian
 };
 
 }  // namespace insdl

@@ -31,7 +31,7 @@ inline std::size_t pixel_workspace(const ImageView* image) {
 template <int kVectors>
 INSDL_INLINE void gather_rows(const PixelTask& task, std::ptrdiff_t h, std::ptrdiff_t vectors, std::ptrdiff_t offset,
                               Bins* rows) {
-    const std::ptrdiff_t n = task.image->n_grid, pixels = task.image->n_pixel, stride = task.image->n_bins;
+    const std::ptrdiff_t n = task.image->n_grid, pixels = task.along_k.n_pixel, stride = task.image->n_bins;
     // Beyond the last h the weights along h are not looked at; the last row is read again.
     std::ptrdiff_t start[kRows];
     for (int r = 0; r < kRows; ++r)
@@ -73,11 +73,12 @@ INSDL_INLINE void store_row(float* to, const Double& value) {
 template <bool kBoth, class T>
 void put_sums(const PixelTask& task, T* out, const Bins* sums) {
     constexpr int kSide = Bins::kWidth;
-    const std::ptrdiff_t pixels = task.image->n_pixel, vectors = vectors_of(task.n_bins), plane = pixels * pixels;
+    const std::ptrdiff_t pixels = task.along_k.n_pixel, vectors = vectors_of(task.n_bins);
+    const std::ptrdiff_t row = task.image->n_pixel, plane = row * row;
     const std::ptrdiff_t wide = pixels * vectors, bins = task.n_bins;
     const Bins here(task.here), there(task.there);
     const bool add = task.add;
-    T* const first = out + task.first_bin * plane;
+    T* const first = out + task.first_bin * plane + (row - pixels) * (row + 1);
     for (std::ptrdiff_t i = 0; i < pixels; ++i)
         for (std::ptrdiff_t j = 0; j < pixels; j += kSide) {
             const std::ptrdiff_t count = pixels - j < kSide ? pixels - j : kSide;
@@ -88,7 +89,7 @@ void put_sums(const PixelTask& task, T* out, const Bins* sums) {
                 const std::ptrdiff_t left = bins - v * kSide;
                 for (int b = 0; b < kSide; ++b) {
                     if (b >= left) break;
-                    T* to = first + (v * kSide + b) * plane + i * pixels + j;
+                    T* to = first + (v * kSide + b) * plane + i * row + j;
                     Double value = here.v[0] * square[b];
                     if constexpr (kBoth) value += there.v[0] * other[b];
                     if (count == kSide && !add) {
@@ -104,17 +105,33 @@ void put_sums(const PixelTask& task, T* out, const Bins* sums) {
         }
 }
 
+// The quarters with smaller h, smaller k or both from the one that has been worked out.
+template <class T>
+void put_mirror_images(const PixelTask& task, T* out) {
+    const std::ptrdiff_t pixels = task.along_k.n_pixel, row = task.image->n_pixel, rest = row - pixels;
+    for (std::ptrdiff_t bin = task.first_bin; bin < task.first_bin + task.n_bins; ++bin)
+        for (std::ptrdiff_t i = rest; i < row; ++i) {
+            T* const own = out + (bin * row + i) * row;
+            const T* from = own + row - 1;
+            T* __restrict to = own;
+            for (std::ptrdiff_t j = 0; j < rest; ++j) to[j] = from[-j];
+            T* const mirrored = out + (bin * row + row - 1 - i) * row;
+            if (mirrored != own) __builtin_memcpy(mirrored, own, static_cast<std::size_t>(row) * sizeof(T));
+        }
+}
+
 template <class T>
 INSDL_INLINE void put_image(const PixelTask& task, T* out, const Bins* sums) {
     if (task.there != 0.0)
         put_sums<true>(task, out, sums);
     else
         put_sums<false>(task, out, sums);
+    if (task.along_k.n_pixel < task.image->n_pixel) put_mirror_images(task, out);
 }
 
 inline void image_pixels(const PixelTask* given) {
     const PixelTask& task = *given;
-    const std::ptrdiff_t n = task.image->n_grid, pixels = task.image->n_pixel;
+    const std::ptrdiff_t n = task.image->n_grid, pixels = task.along_k.n_pixel;
     const std::ptrdiff_t vectors = vectors_of(task.n_bins), wide = pixels * vectors;
     Bins* const rows = static_cast<Bins*>(task.workspace);  // (h, pixel k, bin), kRows of h
     Bins* const sums = rows + kRows * wide;                 // (pixel h, pixel k, bin)

@@ -146,6 +146,7 @@ class Settings(Section):
     shift_k: Distribution = Field(default=0.0, description="r.l.u., added to a pixel's coordinate")
     intrinsic_sigma: Distribution = Field(default=0.0, description="meV, width of every mode, in quadrature")
     temperature: Distribution = Field(default=0.0, description="K, of the Bose factor; 0 for none")
+    mosaic: Distribution = Field(default=0.0, description="radian, of the sample's blocks around c")
 
     @model_validator(mode="after")
     def _possible(self) -> Settings:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from insdl import _core
 from insdl.crystal import reciprocal
-from insdl.folding import fold
+from insdl.folding import fold, lane_order
 from insdl.form_factor import form_factor
+from insdl.instrument.counts import checked_counts, compiled_counting
 from insdl.instrument.frame import ImageFrame
 from insdl.mirrors import Mirrors, mirrors_of
 from insdl.model import SpinModel
@@ -36,6 +37,7 @@ class ImageSettings:
     intrinsic_sigma : float, meV. Standard deviation that every mode has of its own, in quadrature.
     temperature : float, K. Of the Bose factor 1 / (1 - exp(-E / kB T)) of neutron energy loss; 0 for none. Modes nearer to
         zero than a tenth of their energy width have the factor of that energy.
+    mosaic : float, radian. Standard deviation of the angle by which the sample's blocks are turned around c.
     """
 
     width_factor: float = 1.0
@@ -46,12 +48,13 @@ class ImageSettings:
     shift_k: float = 0.0
     intrinsic_sigma: float = 0.0
     temperature: float = 0.0
+    mosaic: float = 0.0
 
     def __post_init__(self) -> None:
         values = np.array(_row(self), dtype=np.float64)
-        if not np.isfinite(values).all() or (values[[0, 1, 2, 3, 6, 7]] < 0).any() or self.twin_fraction > 1:
+        if not np.isfinite(values).all() or (values[[0, 1, 2, 3, 6, 7, 8]] < 0).any() or self.twin_fraction > 1:
             raise ValueError(
-                f"image settings must be finite, widths and temperature not negative, twin_fraction in [0, 1]: {self}"
+                f"image settings must be finite, widths, temperature and mosaic not negative, twin_fraction in [0, 1]: {self}"
             )
 
 
@@ -118,7 +121,12 @@ class ImageSimulator:
         plus, minus = (np.where(table < 0, -1, kept[table]).astype(np.int32) for table in (folded.plus, folded.minus))
         if self.mirrors != "none":  # what is seen at -(q + G) is seen at q + G, which is not among the points
             plus = np.where(plus < 0, minus, plus)
-        self._solve_q_rlu = np.column_stack([folded.solve_q, np.zeros(len(folded.solve_q))])
+        solve_q = folded.solve_q
+        if self.mirrors != "none":  # which G a q has has changed, and with it the best order for the lanes
+            order = lane_order(plus >= 0, solve_q)
+            plus, minus = np.ascontiguousarray(plus[:, order]), np.ascontiguousarray(minus[:, order])
+            solve_q = np.ascontiguousarray(solve_q[order])
+        self._solve_q_rlu = np.column_stack([solve_q, np.zeros(len(solve_q))])
         blocks = [
             [
                 block.incident_energy,
@@ -132,7 +140,7 @@ class ImageSimulator:
         table, table_step = self._form_factor_table(np.abs(grid).max())
         return _core.Image(
             model=model.core,
-            solve_q=folded.solve_q,
+            solve_q=solve_q,
             shift=folded.shift,
             plus=plus,
             minus=minus,
@@ -191,20 +199,69 @@ class ImageSimulator:
         stable : (n_sets,) bool.
         """
         sets = checked_sets(self.model, parameters)
-        if isinstance(settings, ImageSettings):
-            rows = np.tile(_row(settings), (len(sets), 1))
-        elif len(settings) == len(sets):
-            rows = np.array([_row(s) for s in settings], dtype=np.float64).reshape(-1, 8)
-        else:
-            raise ValueError(f"one ImageSettings is needed for each of the {len(sets)} sets, got {len(settings)}")
-        self._check_reach(rows)
+        rows = self._rows(settings, len(sets))
         shape = (len(sets), *self.frame.shape)
         images = np.empty(shape) if out is None else out
         if images.shape != shape or images.dtype not in (np.float64, np.float32) or not images.flags.c_contiguous:
             raise ValueError(
                 f"out must be a C-contiguous float64 or float32 array of shape {shape}, got {images.dtype} {images.shape}"
             )
-        return images, np.isnan(self._image.simulate(sets, rows, images, thread_count(threads)))
+        return images, np.isnan(self._image.simulate(sets, rows, images, None, thread_count(threads)))
+
+    def simulate_counts(
+        self,
+        parameters: npt.ArrayLike,
+        settings: ImageSettings | Sequence[ImageSettings],
+        *,
+        seed: int,
+        stream: str,
+        indices: npt.ArrayLike,
+        form: Literal["poisson", "subtracted"] = "poisson",
+        level: Literal["absolute", "relative"] = "absolute",
+        scale: npt.ArrayLike = 1.0,
+        background: npt.ArrayLike = 0.0,
+        sigma: npt.ArrayLike = 0.0,
+        lowest: float = 0.0,
+        highest: float = float("inf"),
+        threads: int | None = None,
+        out: npt.NDArray[np.float32] | None = None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Counts of many parameter sets, and which of the sets are stable: `simulate_sets` and `count_images` in one.
+
+        Every image is counted by the thread that made it, before the next one takes its place in the processor's cache; the
+        counts are those of `count_images`.
+
+        Parameters
+        ----------
+        parameters, settings : as in `simulate_sets`.
+        seed, stream, indices, form, level, scale, background, sigma, lowest, highest : as in `count_images`.
+        out : (n_sets, n_bins, n_h, n_k) float32, C-contiguous, or None for a new array.
+
+        Returns
+        -------
+        counts : (n_sets, n_bins, n_h, n_k) float32, counts; zero where the set is unstable.
+        stable : (n_sets,) bool.
+        """
+        sets = checked_sets(self.model, parameters)
+        rows = self._rows(settings, len(sets))
+        shape = (len(sets), *self.frame.shape)
+        counting = compiled_counting(
+            shape, seed=seed, stream=stream, indices=indices, form=form, level=level, scale=scale,
+            background=background, sigma=sigma, lowest=lowest, highest=highest,
+        )  # fmt: skip
+        counts = checked_counts(out, shape)
+        return counts, np.isnan(self._image.simulate(sets, rows, counts, counting, thread_count(threads)))
+
+    def _rows(self, settings: ImageSettings | Sequence[ImageSettings], n: int) -> _Reals:
+        """(n, numbers of ImageSettings) float64: one row a set, within the reach of the sampled points."""
+        if isinstance(settings, ImageSettings):
+            rows = np.tile(_row(settings), (n, 1))
+        elif len(settings) == n:
+            rows = np.array([_row(s) for s in settings], dtype=np.float64).reshape(n, -1)
+        else:
+            raise ValueError(f"one ImageSettings is needed for each of the {n} sets, got {len(settings)}")
+        self._check_reach(rows)
+        return rows
 
     def simulate(self, settings: ImageSettings | None = None, *, threads: int | None = None, **values: float) -> _Reals:
         """The image of one set of parameters, (n_bins, n_h, n_k) float64, 1/meV per magnetic cell.
@@ -224,14 +281,15 @@ class ImageSimulator:
         return image
 
     def _check_reach(self, rows: _Reals) -> None:
-        """Fails where widths and shifts, (n_sets, 8) in the order of ImageSettings, reach beyond the sampled margin."""
+        """Fails where widths and shifts, (n_sets, 9) in the order of ImageSettings, reach beyond the sampled margin."""
         if not len(rows):
             return
-        sigma = np.hypot(max(block.sigma_q for block in self.frame.blocks), rows[:, 2].max())
+        along = rows[:, 8] * np.abs(self.frame.pixel_edges).max()  # where the mosaic is widest
+        sigma = np.hypot(max(block.sigma_q for block in self.frame.blocks), np.hypot(rows[:, 2], along).max())
         if 3.0 * sigma + np.abs(rows[:, 4:6]).max() <= self.margin:
             return
-        for row in rows:
-            sigma = max(np.hypot(block.sigma_q, row[2]) for block in self.frame.blocks)
+        for row, width in zip(rows, np.hypot(rows[:, 2], along), strict=True):
+            sigma = max(np.hypot(block.sigma_q, width) for block in self.frame.blocks)
             reach = 3.0 * sigma + np.abs(row[4:6]).max()
             if reach > self.margin + 1e-9 and reach > 0:
                 raise ValueError(
@@ -248,5 +306,5 @@ def _row(settings: ImageSettings) -> tuple[float, ...]:
     s = settings
     return (
         s.width_factor, s.broadening, s.extra_sigma_q, s.twin_fraction, s.shift_h, s.shift_k, s.intrinsic_sigma,
-        s.temperature,
+        s.temperature, s.mosaic,
     )  # fmt: skip
