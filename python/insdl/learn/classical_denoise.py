@@ -23,20 +23,26 @@ _Mask = npt.NDArray[np.bool_]
 Filter = Callable[..., _Singles]
 
 
-def gaussian_filter(values: _Singles, measured: _Mask, *, sigma: float, sigma_bin: float = 0.0) -> _Singles:
+def gaussian_filter(
+    values: _Singles, measured: _Mask, *, sigma: float, sigma_bin: float = 0.0, bins_per_energy: int = 10
+) -> _Singles:
     """Gaussian mean over the measured pixels around each pixel.
 
     Parameters
     ----------
     values : (n_bins, n_h, n_k), units of the noise. measured : (n_bins, n_h, n_k) bool.
-    sigma : pixels, along Qh and Qk. sigma_bin : bins, along the energy; bins of one incident energy must come in tens.
+    sigma : pixels, along Qh and Qk. sigma_bin : bins, along the energy.
+    bins_per_energy : bins of each incident energy; bins of different ones are not mixed.
     """
     from scipy import ndimage
+
+    if len(values) % bins_per_energy:
+        raise ValueError(f"{len(values)} bins are no whole number of incident energies of {bins_per_energy} bins")
 
     def smooth(image: _Singles) -> _Singles:
         found: _Singles = ndimage.gaussian_filter(image, (0.0, sigma, sigma), mode="constant")
         if sigma_bin > 0:
-            blocks = found.reshape(-1, min(10, len(found)), *found.shape[1:])
+            blocks = found.reshape(-1, bins_per_energy, *found.shape[1:])
             found = ndimage.gaussian_filter1d(blocks, sigma_bin, axis=1, mode="constant").reshape(found.shape)
         return found
 
@@ -57,7 +63,7 @@ def wiener_filter(values: _Singles, measured: _Mask, *, size: int, noise: float)
     """Local mean plus the share of the deviation that the local variance says is not noise (Lee, 1980).
 
     m + max(0, v - noise) / max(v, noise) (x - m), with mean m and variance v of the measured pixels in a square (Lee, IEEE
-    Trans. Pattern Anal. Mach. Intell. 2, 165 (1980)). ``noise`` is a variance in units of the noise; clipping makes it less than 1.
+    Trans. Pattern Anal. Mach. Intell. 2, 165 (1980)). ``noise`` is a variance in units of the noise, less than 1 where clipped.
     """
     from scipy import ndimage
 
@@ -102,7 +108,7 @@ FILTERS: Mapping[str, tuple[Filter, Mapping[str, Sequence[Any]]]] = {
     "gaussian": (gaussian_filter, {"sigma": (0.7, 1.0, 1.4, 2.0), "sigma_bin": (0.0, 0.4, 0.6)}),
     "median": (median_filter, {"size": (3, 5)}),
     "wiener": (wiener_filter, {"size": (3, 5, 7), "noise": (0.5, 0.75, 1.0)}),
-    "non-local means": (non_local_means, {"reach": (5,), "patch": (1, 2), "strength": (0.5, 1.0)}),
+    "non-local means": (non_local_means, {"reach": (4,), "patch": (1, 2), "strength": (0.5, 1.0)}),
 }
 """Each filter with the values that are tried for its parameters."""
 

@@ -1,7 +1,7 @@
 """Tests that a denoiser has to pass before what it shows is believed.
 
 A denoiser may paint the answer it was trained on. So: fed one model it must return that model, fed the rival the rival, fed
-neither it must turn into neither; what it takes away must look like noise; and it must be better than methods that know nothing.
+neither it must turn into neither; what it takes away must look like noise; and it must beat methods that know nothing.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def residual_test(
 ) -> ResidualTest:
     """Chi-squared per pixel and autocorrelation of the residuals; arrays as in `standard_residuals`.
 
-    The autocorrelation is that of residuals less their mean in each cell, over pairs of neighbours both of which are measured and
-    no outliers; slices are neighbours within one incident energy.
+    The autocorrelation is that of residuals less their mean in each cell, over pairs of measured neighbours that are no
+    outliers; slices are neighbours within one incident energy.
     """
     residual = standard_residuals(counts, image, measured, sigma=sigma)
     n = int(measured.sum())
@@ -120,12 +120,12 @@ def template_shares(image: _Floats, templates: Sequence[_Floats], measured: _Mas
     total = np.maximum(weight.sum(axis=(1, 2), keepdims=True), 1e-30)
 
     def centred(values: _Floats) -> _Reals:
-        off: _Reals = values - (weight * values).sum(axis=(1, 2), keepdims=True) / total
-        return (np.sqrt(weight) * off).ravel()
+        off = np.sqrt(weight) * (values - (weight * values).sum(axis=(1, 2), keepdims=True) / total)
+        return np.asarray(off, dtype=np.float64).ravel()
 
     columns = np.stack([centred(np.asarray(template, dtype=np.float64)) for template in templates], axis=1)
-    found: _Reals = np.linalg.lstsq(columns, centred(np.where(measured, image, 0.0)), rcond=None)[0]
-    return found
+    shares = np.linalg.lstsq(columns, centred(np.where(measured, image, 0.0)), rcond=None)[0]
+    return np.asarray(shares, dtype=np.float64)
 
 
 def truth_correlation(image: _Floats, pair: Pair) -> float:
@@ -138,8 +138,8 @@ def truth_correlation(image: _Floats, pair: Pair) -> float:
 def mirror_images(counts: _Floats, measured: _Mask) -> tuple[_Reals, _Mask]:
     """Mean of an image's three mirror images (Qh, Qk, both) where they were measured, and where any was.
 
-    The magnetic signal has both mirrors; noise at -Qh and -Qk is other noise. So this is what the measurement says about a pixel
-    without that pixel.
+    The magnetic signal has both mirrors; noise at -Qh and -Qk is other noise. So this is what the measurement says about a
+    pixel without that pixel.
     """
     total, weight = np.zeros(counts.shape), np.zeros(counts.shape)
     for h, k in ((-1, 1), (1, -1), (-1, -1)):
@@ -268,9 +268,10 @@ def mixture_test(
     images = [samples.of_class(name) for name in names]
     n = min(n, *(len(every) for every in images))
     for index in range(n):
-        first, second = (every[index].astype(np.float32) for every in images)
+        first, second = images[0][index].astype(np.float32), images[1][index].astype(np.float32)
         pair = pair_of(samples, 0.5 * (first + second), index=index, counting_time=counting_time)
-        for image, row in zip((apply(pair).image, pair.expected), shares, strict=True):
+        shown: tuple[_Floats, _Floats] = (apply(pair).image, pair.expected)
+        for image, row in zip(shown, shares, strict=True):
             a, b = template_shares(image, (first, second), pair.measured, sigma=pair.sigma)
             row.append(float(a / (a + b)))
     return MixtureTest(n, tuple(shares[0]), tuple(shares[1]))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from insdl.dataset.configuration import Configuration, SubtractedCounting, configuration, load_configuration
 from insdl.dataset.configured import ConfiguredSource
 from insdl.dataset.distribution import draw
+from insdl.dataset.nuisance_prior import HotPixelPrior
 from insdl.dataset.prior import Range
 from insdl.dataset.randomness import generator
 from insdl.dataset.source import GOOD
@@ -58,21 +59,24 @@ class DenoisingPrior:
     counting_time : relative to the measurement's: signal and background grow with it, their noise with its square root.
     known_sigma : factor between the noise as given to the denoiser and the true one.
     missing_energy : share of the images that lack one incident energy.
+    hidden : largest share of the pixels that are taken away besides, one by one.
     """
 
     shares: tuple[float, ...] = (0.55, 0.1, 0.1, 0.1, 0.15)
     counting_time: Range = Range(0.15, 5.0, "log")
     known_sigma: Range = Range(0.9, 1.1, "log")
     missing_energy: float = 0.1
+    hidden: float = 0.05
 
     def __post_init__(self) -> None:
         if len(self.shares) != len(KINDS) or min(self.shares) < 0 or not np.isclose(sum(self.shares), 1.0):
             raise ValueError(f"shares must be {len(KINDS)} numbers of sum 1, for {', '.join(KINDS)}, got {self.shares}")
-        if not 0 <= self.missing_energy <= 1:
-            raise ValueError(f"missing_energy must lie in 0 to 1, got {self.missing_energy}")
+        for name in ("missing_energy", "hidden"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in 0 to 1, got {getattr(self, name)}")
 
 
-def denoising_configuration(*, n_samples: int, seed: int = 0, stream: str = "denoising") -> Configuration:
+def denoising_configuration() -> Configuration:
     """The preset "pcsmo" with two more magnets: Zener polarons, and a plain square-lattice antiferromagnet.
 
     The exchanges of the Zener polarons keep their published ratio, with JA = -JFD cos 2e, tan 2e = JFD / JFU, which makes the
@@ -100,9 +104,7 @@ def denoising_configuration(*, n_samples: int, seed: int = 0, stream: str = "den
             rival["own"]["D"] = anisotropy
     present = {rival["name"] for rival in content["classes"]}
     content["classes"] += [rival for rival in (zener, square) if rival["name"] not in present]
-    content["detection"]["orientation"] = "fixed"  # drawn here, so that a test can compare with a clean image
-    content["detection"]["nuisances"]["hot_pixels"]["probability"] = 0.0  # added here, behind the truth
-    return configuration({**content, "n_samples": n_samples, "seed": seed, "stream": stream})
+    return configuration(content)
 
 
 class DenoisingSamples:
@@ -113,6 +115,7 @@ class DenoisingSamples:
     n_images : clean images simulated beforehand, of all models in turn; kept as float16.
     seed, stream : of everything random. Sets with other streams share no model.
     prior : see `DenoisingPrior`.
+    given : models, nuisances and noise; None for `denoising_configuration`. Its own hot pixels are not part of the truth.
     threads : of the simulation; None for all processors.
 
     Attributes
@@ -129,18 +132,24 @@ class DenoisingSamples:
         seed: int = 0,
         stream: str = "training",
         prior: DenoisingPrior | None = None,
+        given: Configuration | None = None,
         threads: int | None = None,
     ) -> None:
         if n_images < 1:
             raise ValueError(f"n_images must be at least 1, got {n_images}")
         self.prior, self.seed, self.stream = prior or DenoisingPrior(), seed, stream
-        given = denoising_configuration(n_samples=n_images, seed=seed, stream=f"{stream}/models")
-        self._source = ConfiguredSource(given)
+        content = (denoising_configuration() if given is None else given).model_dump()
+        content |= {"n_samples": n_images, "seed": seed, "stream": f"{stream}/models"}
+        self._hot = HotPixelPrior(**content["detection"]["nuisances"]["hot_pixels"])
+        content["detection"]["nuisances"]["hot_pixels"]["probability"] = 0.0  # added here, behind the truth
+        content["detection"]["orientation"] = "fixed"  # drawn here, so that a test can compare with a clean image
+        self._source = ConfiguredSource(configuration(content))
         self._detector = self._source.detector
         self.frame, self.classes = self._detector.frame, self._source.classes
-        counting = given.detection.counting
-        assert isinstance(counting, SubtractedCounting)  # the preset's own
-        self._counting, self._hot = counting, load_configuration("pcsmo").detection.nuisances.hot_pixels
+        counting = self._detector.prior.counting
+        if not isinstance(counting, SubtractedCounting):
+            raise ValueError(f"denoising needs the noise of a subtraction, kind 'subtracted', got {counting.kind!r}")
+        self._counting = counting
         self.sigma = np.broadcast_to(np.array(counting.sigma, np.float32), self.frame.shape[:1])
         images, labels = [], []
         for begin in range(0, n_images, 32):
@@ -159,9 +168,10 @@ class DenoisingSamples:
         clean, label = self.clean(kind, rng)
         h, k = rng.integers(0, 2, size=2)
         clean = clean[:, :: 1 - 2 * h, :: 1 - 2 * k]
-        measured = self.coverages[int(rng.integers(len(self.coverages)))]
+        measured = self.coverages[int(rng.integers(len(self.coverages)))].copy()
+        share = self.prior.hidden * rng.random()
+        measured &= rng.random(measured.shape, dtype=np.float32) >= share
         if rng.random() < self.prior.missing_energy:
-            measured = measured.copy()
             measured[self._detector.blocks == rng.integers(len(self.frame.blocks))] = False
         time = self.prior.counting_time.draw(rng)
         pair = self.detected(clean, measured, rng, counting_time=time, label=label)
