@@ -29,7 +29,7 @@ _Mask = npt.NDArray[np.bool_]
 Apply = Callable[[Pair], Denoised]
 """What a denoiser makes of a noisy image."""
 OUTLIER = 5.0
-"""Standard deviations from which a pixel counts as hot, not as noise."""
+"""Standard deviations of the noise, before clipping, from which a pixel counts as hot."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,10 @@ def residual_test(
     n = int(measured.sum())
     if n == 0:
         raise ValueError("measured must hold at least one pixel, got none")
-    inside = measured & (np.abs(np.where(measured, residual, 0.0)) <= OUTLIER)
+    noise = np.broadcast_to(np.asarray(sigma, dtype=np.float64), len(counts))[:, None, None]
+    # Before clipping, the noise is normal; after it, five deviations of an empty pixel are not rare.
+    far = np.abs(np.where(measured, counts - image, 0.0)) > OUTLIER * np.sqrt(noise**2 + np.maximum(image, 0.0))
+    inside = measured & ~far
     flat = np.where(inside, residual, 0.0)
     held = np.maximum(inside.sum(axis=(1, 2), keepdims=True), 1)
     centred = np.where(inside, flat - flat.sum(axis=(1, 2), keepdims=True) / held, 0.0)
