@@ -173,7 +173,6 @@ def trained_denoiser(
     config: DenoiserConfig | None = None,
     *,
     n_images: int = 1600,
-    n_validation: int = 96,
     settings: DenoiserTraining | None = None,
     simulation_threads: int | None = None,
     progress: Literal["bar", "silent"] = "silent",
@@ -183,10 +182,10 @@ def trained_denoiser(
     Parameters
     ----------
     config : see `DenoiserConfig`; the frame gives cells and pixels.
-    n_images, n_validation : clean images to train on and to choose the best weights with.
+    n_images : clean images to train on; a sixteenth as many others choose the best weights.
     settings : see `DenoiserTraining`; its seed is that of the models and pairs, too.
     """
-    settings = DenoiserTraining() if settings is None else settings
+    settings, n_validation = settings or DenoiserTraining(), max(8, n_images // 16)
     samples, held_out = (
         DenoisingSamples(n, seed=settings.seed, stream=stream, threads=simulation_threads)
         for n, stream in ((n_images, "training"), (n_validation, "validation"))
