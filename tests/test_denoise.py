@@ -78,6 +78,8 @@ def test_what_was_not_measured_stays_bit_for_bit(kind: str) -> None:
     assert np.isfinite(found.image[one.measured]).all()
     assert np.isnan(found.uncertainty[~one.measured]).all()
     assert (found.uncertainty[one.measured] > 0).all()
+    np.testing.assert_array_equal(found.filled[one.measured], found.image[one.measured])
+    assert np.isfinite(found.filled).all()
     again = denoise(small(kind), np.nan_to_num(counts, nan=1e6), one.measured, sigma=one.sigma)
     np.testing.assert_array_equal(found.image[one.measured], again.image[one.measured])
 

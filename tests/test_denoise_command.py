@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from denoising_set import light_configuration
 from insdl.cli import main
-from insdl.commands.denoise import _cached
+from insdl.commands.denoise import cached_file
 from insdl.commands.pcsmo import PcsmoSettings, own_measurement
 from insdl.instrument.measurement import load_array
 from insdl.instrument.pcsmo import from_sheet, to_sheet
@@ -65,34 +67,32 @@ def test_the_first_use_trains_and_the_second_does_not(
 ) -> None:
     monkeypatch.setattr(denoising_samples, "denoising_configuration", light_configuration)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    given = [
-        str(files / "image.npy"),
-        "--images",
-        "8",
-        "--pairs",
-        "4",
-        "--width",
-        "4",
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    given += ["--threads", "1"]
-    assert called(*given).exit_code == 0
+    used: list[Denoiser] = []
+
+    def run(measurement: object, network: Denoiser, *rest: object, **options: object) -> None:
+        used.append(network)
+        raise ValueError("this far")
+
+    monkeypatch.setattr(sys.modules["insdl.commands.denoise"], "run", run)
+    given = [str(files / "image.npy"), "--images", "8", "--pairs", "4", "--width", "4", "--threads", "1"]
+    assert "this far" in called(*given).output
     (file,) = (tmp_path / "cache" / "insdl").iterdir()
     assert load_denoiser(file).config == DenoiserConfig(width=4)
-    before = file.stat().st_mtime_ns
-    assert called(*given).exit_code == 0
-    assert file.stat().st_mtime_ns == before
+    monkeypatch.setattr("insdl.learn.denoise.trained_denoiser", None)  # a second training would fail
+    assert "this far" in called(*given).output
+    first, second = (network.state_dict()["stem.0.weight"] for network in used)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, Denoiser(DenoiserConfig(width=4)).state_dict()["stem.0.weight"])
 
 
 def test_another_denoiser_is_another_file() -> None:
     base, settings = DenoiserConfig(), DenoiserTraining()
-    first = _cached(base, settings, 100)
-    assert first == _cached(base, replace(settings, threads=7), 100)  # threads change the time, not the denoiser
+    first = cached_file(base, settings, 100)
+    assert first == cached_file(base, replace(settings, threads=7), 100)  # threads change the time, not the denoiser
     others = [
-        _cached(replace(base, width=8), settings, 100),
-        _cached(base, replace(settings, seed=1), 100),
-        _cached(base, settings, 101),
+        cached_file(replace(base, width=8), settings, 100),
+        cached_file(base, replace(settings, seed=1), 100),
+        cached_file(base, settings, 101),
     ]
     assert len({first, *others}) == 4
 

@@ -15,6 +15,7 @@ from insdl.learn.denoise import Denoised
 from insdl.learn.denoise_trust import (
     class_test,
     comparison,
+    hidden_pixels,
     judged,
     mirror_images,
     mixture_test,
@@ -35,7 +36,7 @@ SHAPE = (20, 40, 40)
 
 def answer(image: npt.ArrayLike) -> Denoised:
     values = np.asarray(image, dtype=np.float64)
-    return Denoised(values, np.ones(values.shape))
+    return Denoised(values, np.ones(values.shape), values)
 
 
 def oracle(pair: Pair) -> Denoised:
@@ -123,6 +124,19 @@ def test_mirror_images_hold_all_but_the_pixel_itself() -> None:
     assert mirror_images(counts, alone)[1].sum() == 2  # its mirror in Qk is itself
 
 
+def test_hidden_pixels_take_their_mirror_images_along() -> None:
+    measured = np.random.default_rng(0).random((60, 40, 40)) < 0.8
+    hidden = hidden_pixels(measured, share=0.1, seed=3)
+    assert hidden.sum() / measured.sum() == pytest.approx(0.1, abs=0.005)
+    assert not (hidden & ~measured).any()
+    for mirrored in (hidden[:, ::-1], hidden[:, :, ::-1]):
+        np.testing.assert_array_equal((hidden | ~measured)[mirrored], True)
+    np.testing.assert_array_equal(hidden, hidden_pixels(measured, share=0.1, seed=3))
+    assert not np.array_equal(hidden, hidden_pixels(measured, share=0.1, seed=4))
+    with pytest.raises(ValueError, match="share must lie between 0 and 1, got 1"):
+        hidden_pixels(measured, share=1.0, seed=0)
+
+
 def test_correlation_with_the_truth() -> None:
     samples = denoising_set()
     pair = pair_of(samples, samples.images[0], index=0)
@@ -152,6 +166,8 @@ def test_an_oracle_keeps_the_class_and_a_painter_does_not(judge: CellClassifier)
             results[apply.__name__, name] = class_test(apply, samples, judge, name=name, n=2, counting_time=4.0)
     assert results["oracle", "zener_polaron"].by_template == 1.0
     assert results["oracle", "zener_polaron"].by_judge == results["oracle", "zener_polaron"].truth_by_judge
+    assert results["oracle", "zener_polaron"].kept == 1.0
+    assert results["painter", "zener_polaron"].kept == 0.0
     assert results["oracle", "zener_polaron"].by_judge > results["painter", "zener_polaron"].by_judge
     assert results["painter", "zener_polaron"].by_template == 0.0
     assert results["painter", "goodenough"].by_template >= 0.5

@@ -71,8 +71,10 @@ def denoise(
         given = read_pcsmo(measurement, mask=mask, orientation=layout)  # before minutes of training
         config = DenoiserConfig(kind="autoencoder" if kind == "autoencoder" else "variational", width=width, seed=seed)
         settings = DenoiserTraining(pairs=pairs, seed=seed, threads=torch_threads(threads))
-        file = checkpoint or _cached(config, settings, images)
-        network = _network(file, config, settings, images, threads, quiet)
+        file = checkpoint or cached_file(config, settings, images)
+        network = first_use(
+            file, config, settings, images=images, threads=threads, progress="silent" if quiet else "bar"
+        )
         return run(given, network, output, noise=noise, orientation=layout, checkpoint=str(file))
 
     result = guarded(job)
@@ -145,7 +147,7 @@ def run(
     return result
 
 
-def _cached(config: DenoiserConfig, settings: DenoiserTraining, images: int) -> Path:
+def cached_file(config: DenoiserConfig, settings: DenoiserTraining, images: int) -> Path:
     """A file in the user's cache, another for all that makes another denoiser."""
     from insdl import __version__
     from insdl.learn.denoising_samples import denoising_configuration
@@ -157,22 +159,24 @@ def _cached(config: DenoiserConfig, settings: DenoiserTraining, images: int) -> 
     return data_folders()[-1] / f"denoiser-{config.kind}-{digest}.pt"
 
 
-def _network(
-    file: Path, config: DenoiserConfig, settings: DenoiserTraining, images: int, threads: int | None, quiet: bool
+def first_use(
+    file: Path,
+    config: DenoiserConfig,
+    settings: DenoiserTraining,
+    *,
+    images: int,
+    threads: int | None = None,
+    progress: Literal["bar", "silent"] = "silent",
 ) -> Denoiser:
     """The denoiser of a checkpoint; trained first, and written there, if there is none."""
     from insdl.learn.denoise import load_denoiser, save_denoiser, trained_denoiser
 
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        if not quiet:
+        if progress == "bar":
             click.echo(f"training a denoiser, once, for {file} ...", err=True)
         network, history = trained_denoiser(
-            config,
-            n_images=images,
-            settings=settings,
-            simulation_threads=threads,
-            progress="silent" if quiet else "bar",
+            config, n_images=images, settings=settings, simulation_threads=threads, progress=progress
         )
         save_denoiser(file, network, history=history)
     return load_denoiser(file)

@@ -82,10 +82,12 @@ class Denoised:
     image : (n_bins, n_h, n_k) float64, counts. Expected counts; below zero where a subtraction took too much. Where not
         measured, what the input held, bit for bit.
     uncertainty : (n_bins, n_h, n_k) float64, counts. One standard deviation of ``image``; NaN where not measured.
+    filled : (n_bins, n_h, n_k) float64, counts. ``image``, and a guess where not measured: for tests with hidden pixels.
     """
 
     image: npt.NDArray[np.float64]
     uncertainty: npt.NDArray[np.float64]
+    filled: npt.NDArray[np.float64]
 
 
 def train_denoiser(
@@ -237,9 +239,8 @@ def denoise(
     mean, variance = _mixture([one for each in networks for one in _estimates(each, inputs)])
     # d mu / d t = sqrt(sigma^2 + max(mu, 0)) = sigma + max(t, 0) / 2 carries the uncertainty over to counts.
     slope = noise + 0.5 * np.maximum(mean, 0.0)
-    return Denoised(
-        np.where(measured, counts_of(mean, noise), image), np.where(measured, slope * np.sqrt(variance), np.nan)
-    )
+    filled = counts_of(mean, noise).astype(np.float64)
+    return Denoised(np.where(measured, filled, image), np.where(measured, slope * np.sqrt(variance), np.nan), filled)
 
 
 def save_denoiser(path: Path | str, network: Denoiser, *, history: DenoiserHistory | None = None) -> None:

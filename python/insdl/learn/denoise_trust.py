@@ -152,6 +152,22 @@ def mirror_images(counts: _Floats, measured: _Mask) -> tuple[_Reals, _Mask]:
     return total / np.maximum(weight, 1.0), weight > 0
 
 
+def hidden_pixels(measured: _Mask, *, share: float, seed: int) -> _Mask:
+    """A share of the measured pixels, each together with its three mirror images.
+
+    What a denoiser says of these from the rest can be compared with what was measured there: it knows neither the pixel nor a
+    mirror image of it.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share must lie between 0 and 1, got {share}")
+    drawn = generator(seed, "hidden pixels", 0).random(measured.shape)
+    for axis in (1, 2):
+        drawn = np.minimum(drawn, np.flip(drawn, axis))
+    # The smallest of four is below x with probability 1 - (1 - x)^4.
+    hidden: _Mask = drawn < 1.0 - (1.0 - share) ** 0.25
+    return np.logical_and(measured, hidden)
+
+
 def train_judge(
     samples: DenoisingSamples,
     *,
@@ -200,6 +216,7 @@ class ClassTest:
     ----------
     n : images. by_judge : share whose denoised image the judge gives to the model that made it.
     noisy_by_judge : the same of the noisy images. truth_by_judge : of the truths behind them.
+    kept : of the images whose truth the judge knows, the share whose denoised image it knows, too; NaN without any.
     by_template : share whose denoised image correlates more with its own noise-free image than with that of any rival among
         the samples.
     """
@@ -208,6 +225,7 @@ class ClassTest:
     by_judge: float
     noisy_by_judge: float
     truth_by_judge: float
+    kept: float
     by_template: float
 
 
@@ -230,11 +248,16 @@ def class_test(
         denoised.append(found)
         pairs.append(pair)
     masks = [pair.measured for pair in pairs]
-    shares = [
-        float(np.mean(judged(judge, shown, masks).argmax(axis=1) == label))
-        for shown in (denoised, [p.counts for p in pairs], [p.expected for p in pairs])
-    ]
-    return ClassTest(len(pairs), shares[0], shares[1], shares[2], float(np.mean(nearer)))
+    right = np.array(
+        [
+            judged(judge, shown, masks).argmax(axis=1) == label
+            for shown in (denoised, [p.counts for p in pairs], [p.expected for p in pairs])
+        ]
+    )
+    known = right[2].sum()
+    kept = float((right[0] & right[2]).sum() / known) if known else float("nan")
+    found_right, noisy_right, truth_right = (float(share) for share in right.mean(axis=1))
+    return ClassTest(len(pairs), found_right, noisy_right, truth_right, kept, float(np.mean(nearer)))
 
 
 @dataclass(frozen=True)
