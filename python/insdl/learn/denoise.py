@@ -32,6 +32,7 @@ from insdl.learn.stabilisation import check_sigma, counts_of, stabilised
 
 _FORMAT = "insdl denoiser 1"
 _LATENT_VARIANCE = 0.05  # of the decoder, in units of the noise: about what a trained one reaches
+_CONTRAST = 0.2  # variance of a faint image in units of the noise: fainter ones do not count more
 _DRAWS = 8  # of the latent image, for the uncertainty of a variational denoiser
 
 
@@ -100,10 +101,11 @@ def train_denoiser(
 ) -> DenoiserHistory:
     """Trains a denoiser in place on pair(0), pair(1), ...; its weights end as the best of the looks at ``validation``.
 
-    The loss is the mean over measured pixels, in units of the noise, of the squared error of the mean, plus the negative
-    log-likelihood of that error under the predicted variance. The second does not reach the mean: a variance that grows where
-    the image is hard would otherwise excuse it from learning there (Seitzer et al., ICLR 2022, arXiv:2203.09168). A variational
-    network adds its divergence (Kingma, Welling, arXiv:1312.6114) for a decoder of variance 0.05.
+    The loss is the mean over measured pixels, in units of the noise, of the squared error of the mean, over the variance of the
+    true image, so that faint images count as much as bright ones; plus a tenth of the negative log-likelihood of that error under
+    the predicted variance. The latter does not reach the mean: a variance that grows where the image is hard would excuse it
+    from learning there (Seitzer et al., ICLR 2022, arXiv:2203.09168). A variational network adds its divergence (Kingma, Welling,
+    arXiv:1312.6114) for a decoder of variance 0.05.
 
     Parameters
     ----------
@@ -291,14 +293,19 @@ def _batch(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
 def _loss(network: Denoiser, inputs: Tensor, target: Tensor) -> Tensor:
     estimate: Estimate = network(inputs)
     cells = network.config.cells
-    weight = inputs[:, cells : 2 * cells] / inputs[:, cells : 2 * cells].sum().clamp_min(1.0)
+    mask = inputs[:, cells : 2 * cells]
+    seen = mask.sum(dim=(1, 2, 3)).clamp_min(1.0)
+
+    def mean_of(values: Tensor) -> Tensor:
+        return (mask * values).sum(dim=(1, 2, 3)) / seen
+
     error = estimate.mean - target
     # Errors beyond some standard deviations of the noise (a bright spot) count linearly.
-    squared = functional.huber_loss(estimate.mean, target, reduction="none", delta=3.0)
+    squared = 2.0 * functional.huber_loss(estimate.mean, target, reduction="none", delta=3.0)
+    contrast = mean_of(target**2) - mean_of(target) ** 2
     spread = estimate.log_variance + error.detach() ** 2 * torch.exp(-estimate.log_variance)
-    return (
-        weight * (2.0 * squared + 0.1 * spread)
-    ).sum() + 2.0 * _LATENT_VARIANCE * estimate.divergence.mean() / target[0].numel()
+    latent = _LATENT_VARIANCE * 2.0 * estimate.divergence / target[0].numel()
+    return ((mean_of(squared) + latent) / (contrast + _CONTRAST) + 0.1 * mean_of(spread)).mean()
 
 
 def _validated(network: Denoiser, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
