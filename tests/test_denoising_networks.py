@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from insdl.learn.denoising_networks import CANDIDATES, Denoiser, DenoiserConfig, candidates, denoiser_input
+from insdl.learn.denoising_networks import CANDIDATES, Denoiser, DenoiserConfig, candidates, denoiser_input, despiked
 from insdl.learn.networks import evaluation_mode
 
 KINDS = ("autoencoder", "variational")
@@ -57,6 +57,27 @@ def test_candidates_are_means_of_what_was_measured() -> None:
         np.testing.assert_array_equal(valid[0, 0, number].numpy(), weight > 0)
 
 
+def test_spikes_are_cut_and_ridges_are_not() -> None:
+    """A lone hot pixel keeps its largest neighbour's value and two more; against loops for random values."""
+    rng = np.random.default_rng(0)
+    values, mask = 5.0 * rng.normal(size=(8, 8)), rng.random((8, 8)) < 0.7
+    mask[:3, 4] = False
+
+    def limited(i: int, j: int) -> float:
+        near = [(i + a, j + b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
+        near = [(a, b) for a, b in near if 0 <= a < 8 and 0 <= b < 8] + [(7 - i, j), (i, 7 - j), (7 - i, 7 - j)]
+        known = [values[place] for place in near if mask[place]]
+        return float(min(values[i, j], max(known) + 2.0)) if known else float(values[i, j])
+
+    found = despiked(*(torch.from_numpy(np.asarray(a, dtype=float))[None, None] for a in (values, mask)))[0, 0].numpy()
+    expected = np.array([[limited(i, j) for j in range(8)] for i in range(8)])
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert (found < values).any()
+    ridge = torch.zeros(1, 1, 8, 8)
+    ridge[..., 3] = 20.0
+    assert torch.equal(despiked(ridge, torch.ones_like(ridge)), ridge)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_untrained_network_gives_the_mean_of_the_candidates(kind: str) -> None:
     """Of those that were measured; one that was not has no weight."""
@@ -64,7 +85,7 @@ def test_an_untrained_network_gives_the_mean_of_the_candidates(kind: str) -> Non
     with torch.no_grad():
         estimate = network(batch)
     assert estimate.mean.shape == estimate.log_variance.shape == (2, 3, 8, 8)
-    proposed, valid = candidates(batch[:, :3], batch[:, 3:6])
+    proposed, valid = candidates(despiked(batch[:, :3], batch[:, 3:6]), batch[:, 3:6])
     assert not valid.all()
     torch.testing.assert_close(estimate.mean, (proposed * valid).sum(dim=2) / valid.sum(dim=2).clamp_min(1))
     assert (estimate.divergence > 0).all() if kind == "variational" else not estimate.divergence.any()

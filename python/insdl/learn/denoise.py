@@ -102,10 +102,10 @@ def train_denoiser(
     """Trains a denoiser in place on pair(0), pair(1), ...; its weights end as the best of the looks at ``validation``.
 
     The loss is the mean over measured pixels, in units of the noise, of the squared error of the mean, over the variance of the
-    true image, so that faint images count as much as bright ones; plus a tenth of the negative log-likelihood of that error under
-    the predicted variance. The latter does not reach the mean: a variance that grows where the image is hard would excuse it
-    from learning there (Seitzer et al., ICLR 2022, arXiv:2203.09168). A variational network adds its divergence (Kingma, Welling,
-    arXiv:1312.6114) for a decoder of variance 0.05.
+    true image, so that faint images count as much as bright ones; plus a tenth of the negative log-likelihood of that error
+    under the predicted variance. The latter does not reach the mean: a variance that grows where the image is hard would
+    excuse it from learning there (Seitzer et al., ICLR 2022, arXiv:2203.09168). A variational network adds its divergence
+    (Kingma, Welling, arXiv:1312.6114) for a decoder of variance 0.05.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ from torch.nn import functional
 from insdl.learn.stabilisation import stabilised
 
 _LOG_VARIANCE = (-9.0, 3.0)  # softly bounded: no pixel is known to a hundredth of its noise, none is without limits
+_FLIPS = ((2,), (3,), (2, 3))  # axes of the three mirror images
 _NEVER = -1e4  # the logit of what was not measured
 CANDIDATES = 5
 """Values for a pixel of which the networks take a weighted mean: see `candidates`."""
@@ -127,9 +128,10 @@ class Denoiser(nn.Module):
         cells, pixels = self.config.cells, self.config.pixels
         if inputs.ndim != 4 or tuple(inputs.shape[1:]) != (3 * cells, pixels, pixels):
             raise ValueError(f"inputs must have shape (n, {3 * cells}, {pixels}, {pixels}), got {tuple(inputs.shape)}")
-        values, mask = inputs[:, :cells], inputs[:, cells : 2 * cells]
+        mask = inputs[:, cells : 2 * cells]
+        values = despiked(inputs[:, :cells], mask)
         proposed, valid = candidates(values, mask)
-        features = torch.cat([inputs, proposed[:, :, 2], proposed[:, :, 3]], dim=1)
+        features = torch.cat([values, inputs[:, cells:], proposed[:, :, 2], proposed[:, :, 3]], dim=1)
         features = features.contiguous(memory_format=torch.channels_last)
         first = self.fine(self.stem(features))
         second = self.down1(first)
@@ -154,15 +156,31 @@ class Denoiser(nn.Module):
         return Estimate(mean, _bounded(raw - 2.0), divergence)
 
 
+def despiked(values: Tensor, mask: Tensor) -> Tensor:
+    """Values limited to the largest of their eight neighbours and three mirror images, and two standard deviations more.
+
+    Hot pixels stand alone, and by much more; ridges and spots of a signal have neighbours or mirror images.
+    """
+    height, width = values.shape[2:]
+    known = torch.where(mask > 0, values, _NEVER)
+    padded = functional.pad(known, (1, 1, 1, 1), value=_NEVER)
+    shifts = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
+    others = [padded[:, :, i : i + height, j : j + width] for i, j in shifts]
+    others += [torch.flip(known, flip) for flip in _FLIPS]
+    limit = others[0]
+    for other in others[1:]:
+        limit = torch.maximum(limit, other)
+    return torch.where(limit > 0.5 * _NEVER, torch.minimum(values, limit + 2.0), values)
+
+
 def candidates(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """What was measured at each pixel, around it and at its mirror images: (n, cells, 5, pixels, pixels), and whether it was.
 
     The pixel; the mean over 3 x 3; that over 3 x 3 twice; the mean of the mirror images in Qh, in Qk and in both; that over
     3 x 3. Each is zero where nothing was measured.
     """
-    flips = ((2,), (3,), (2, 3))
-    total = torch.stack([torch.flip(values * mask, flip) for flip in flips]).sum(dim=0)
-    weight = torch.stack([torch.flip(mask, flip) for flip in flips]).sum(dim=0)
+    total = torch.stack([torch.flip(values * mask, flip) for flip in _FLIPS]).sum(dim=0)
+    weight = torch.stack([torch.flip(mask, flip) for flip in _FLIPS]).sum(dim=0)
     pairs = [
         (values * mask, mask),
         (pooled(values * mask, times=1), pooled(mask, times=1)),
