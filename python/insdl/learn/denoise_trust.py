@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from insdl.dataset.pcsmo import network_input
+from insdl.dataset.pcsmo import CLASSES, SCALE, DetectedSamples, families, network_input
 from insdl.dataset.randomness import generator
+from insdl.dataset.simulated import simulate_set
+from insdl.instrument.counting import counted
 from insdl.learn.denoise import Denoised
 from insdl.learn.denoising_samples import DenoisingSamples, Pair
 from insdl.learn.networks import CellClassifier
@@ -169,37 +170,45 @@ def hidden_pixels(measured: _Mask, *, share: float, seed: int) -> _Mask:
 
 
 def train_judge(
-    samples: DenoisingSamples,
+    measured: _Mask,
     *,
-    validation: DenoisingSamples,
+    n_images: int = 2000,
+    seed: int = 0,
     settings: TrainingSettings | None = None,
-    n_validation: int = 200,
+    threads: int | None = None,
     progress: Literal["bar", "silent"] = "silent",
 ) -> tuple[CellClassifier, TrainingResult]:
-    """A classifier of the samples' models that judges noisy and clean images alike: half of what it sees is either.
+    """A classifier of noisy Goodenough and dimer images, as `insdl pcsmo` trains it: other models, other nuisances.
 
     It never sees a denoised image: a judge that had learned a denoiser's habits could not find them out.
+
+    Parameters
+    ----------
+    measured : (n_bins, n_h, n_k) bool. Where a detector looks.
+    n_images : simulated images; a tenth as many, 8 at least, choose the best weights.
+    settings : of the training. threads : of the simulation; None for all processors.
     """
-
-    def drawn(source: DenoisingSamples, index: int) -> tuple[npt.NDArray[np.float32], int]:
-        rng = generator(source.seed, f"{source.stream}/judge", index)
-        which = int(rng.integers(len(source.images)))
-        measured = source.coverages[int(rng.integers(len(source.coverages)))]
-        time = source.prior.counting_time.draw(rng)
-        pair = source.detected(source.images[which], measured, rng, counting_time=time)
-        shown = pair.counts if rng.random() < 0.5 else pair.expected
-        return network_input(shown, measured), int(source.labels[which])
-
-    network = CellClassifier(cells=len(samples.sigma), classes=samples.classes, seed=samples.seed)
-    held_out = [drawn(validation, index) for index in range(n_validation)]
+    rivals = families()
+    sets = [
+        simulate_set(rivals, n, seed=seed, stream=stream, dtype=np.float16, scale=SCALE, threads=threads)
+        for n, stream in ((n_images, "judge training"), (max(8, n_images // 10), "judge validation"))
+    ]
+    network = CellClassifier(cells=len(measured), classes=CLASSES, seed=seed)
     result = train(
         network,
-        sample=lambda index: drawn(samples, index),
-        validation=(np.stack([image for image, _ in held_out]), [label for _, label in held_out]),
-        settings=settings or TrainingSettings(epochs=5, samples_per_epoch=2000, threads=torch.get_num_threads()),
+        sample=DetectedSamples(sets[0], measured, seed, "judge training").sample,
+        validation=DetectedSamples(sets[1], measured, seed, "judge validation", order="once").arrays(),
+        settings=settings or TrainingSettings(epochs=8, samples_per_epoch=2400, seed=seed),
         progress=progress,
     )
     return network, result
+
+
+def renoised(image: _Floats, pair: Pair, *, seed: int, index: int) -> npt.NDArray[np.float32]:
+    """Fresh counting noise on an image, of the size that a pair has: what a judge of noisy images can be asked about."""
+    mean = np.asarray(np.where(pair.measured, image, 0.0), dtype=np.float32)
+    counts = counted(mean, pair.sigma[:, None, None], generator(seed, "fresh noise", index))
+    return np.where(pair.measured, counts, np.float32(0.0))
 
 
 def judged(judge: CellClassifier, images: Sequence[_Floats], measured: Sequence[_Mask]) -> _Reals:
@@ -214,11 +223,13 @@ class ClassTest:
 
     Attributes
     ----------
-    n : images. by_judge : share whose denoised image the judge gives to the model that made it.
-    noisy_by_judge : the same of the noisy images. truth_by_judge : of the truths behind them.
+    n : images. by_judge : share of the denoised images, with fresh noise, that the judge gives to the model that made them.
+    noisy_by_judge : the same of the noisy images. truth_by_judge : of the truths with fresh noise.
     kept : of the images whose truth the judge knows, the share whose denoised image it knows, too; NaN without any.
     by_template : share whose denoised image correlates more with its own noise-free image than with that of any rival among
         the samples.
+
+    What the judge says is NaN for a model that it does not know.
     """
 
     n: int
@@ -238,26 +249,27 @@ def class_test(
     ----------
     apply : the denoiser. samples : models it has not seen. name : of the model. n : images, at most as many as there are.
     """
-    label, images, denoised, pairs, nearer = samples.classes.index(name), samples.of_class(name)[:n], [], [], []
-    rivals = samples.images[samples.labels != label]
+    images, rivals = samples.of_class(name)[:n], samples.images[samples.labels != samples.classes.index(name)]
+    shown: tuple[list[_Floats], list[_Floats], list[_Floats]] = ([], [], [])
+    masks, nearer = [], []
     for index, clean in enumerate(images):
         pair = pair_of(samples, clean, index=index, counting_time=counting_time)
         found = apply(pair).image
         own = _similarity(found, clean, pair)
         nearer.append(own > max(_similarity(found, rival, pair) for rival in rivals))
-        denoised.append(found)
-        pairs.append(pair)
-    masks = [pair.measured for pair in pairs]
-    right = np.array(
-        [
-            judged(judge, shown, masks).argmax(axis=1) == label
-            for shown in (denoised, [p.counts for p in pairs], [p.expected for p in pairs])
-        ]
-    )
+        masks.append(pair.measured)
+        shown[0].append(renoised(found, pair, seed=samples.seed, index=index))
+        shown[1].append(pair.counts)
+        shown[2].append(renoised(pair.expected, pair, seed=samples.seed, index=index))
+    by_template = float(np.mean(nearer))
+    if name not in judge.config.outputs:
+        return ClassTest(len(images), np.nan, np.nan, np.nan, np.nan, by_template)
+    label = judge.config.outputs.index(name)
+    right = np.array([judged(judge, kind, masks).argmax(axis=1) == label for kind in shown])
     known = right[2].sum()
-    kept = float((right[0] & right[2]).sum() / known) if known else float("nan")
+    kept = float((right[0] & right[2]).sum() / known) if known else np.nan
     found_right, noisy_right, truth_right = (float(share) for share in right.mean(axis=1))
-    return ClassTest(len(pairs), found_right, noisy_right, truth_right, kept, float(np.mean(nearer)))
+    return ClassTest(len(images), found_right, noisy_right, truth_right, kept, by_template)
 
 
 @dataclass(frozen=True)
