@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from insdl import Bond, Site, SpinModel, Zeeman
+from insdl.commands.denoise import cached_file, first_use
 from insdl.dataset.configuration import configuration, load_configuration
 from insdl.dataset.detection import Detector
 from insdl.dataset.nuisance_prior import switched_off
@@ -37,7 +38,13 @@ from insdl.instrument.triple_axis import ARCMINUTE, PG002, scan_covariance
 from insdl.instrument.widths import FWHM_PER_SIGMA
 from insdl.learn.baselines import fit_logistic, logistic_logits, principal_components, project
 from insdl.learn.calibration import calibrated, fit_temperature
+from insdl.learn.classical_denoise import tuned
+from insdl.learn.denoise import DenoiserTraining, denoise
+from insdl.learn.denoise_trust import pair_of
+from insdl.learn.denoising_networks import DenoiserConfig
+from insdl.learn.denoising_samples import DenoisingSamples
 from insdl.learn.reliability import calibration_error, reliability_diagram
+from insdl.learn.stabilisation import counts_of
 from insdl.materials import dimer, goodenough, rb2mnf4
 from insdl.materials.pcsmo import LITERATURE as PCSMO
 from insdl.materials.rb2mnf4 import LITERATURE as RB2MNF4
@@ -314,6 +321,31 @@ def reliability() -> Figure:
     return reliability_figure(panels, title=title, statement="the named model")
 
 
+def denoising() -> Figure:
+    """Six cells of an image that is half Goodenough, half Zener polaron: the truth, as counted, smoothed, denoised."""
+    config, settings = DenoiserConfig(), DenoiserTraining()
+    network = first_use(cached_file(config, settings, 1600), config, settings, images=1600, progress="bar")
+    samples = DenoisingSamples(24, stream="picture")
+    clean = samples.of_class("goodenough")[0].astype(np.float32)
+    clean[:, :, 20:] = samples.of_class("zener_polaron")[0][:, :, 20:]  # the halves of one image, side by side
+    pair = pair_of(samples, clean, index=0)
+    smooth = tuned("gaussian", [samples.pair(index) for index in range(8)])
+    noise = pair.sigma[:, None, None]
+    images = {
+        "expected": pair.expected,
+        "as counted": pair.counts,
+        "Gaussian filter": counts_of(smooth(pair.counts, pair.measured, pair.sigma), noise),
+        "denoised": denoise(network, pair.counts, pair.measured, sigma=pair.sigma).image,
+    }
+    numbers = [13, 22, 25, 33, 35, 42, 44]
+    titles = [samples.frame.label(number).replace(", ", ",\n") for number in numbers]
+    rows = {
+        name: [np.ma.masked_array(np.log1p(np.maximum(image[n], 0.0)), mask=~pair.measured[n]) for n in numbers]
+        for name, image in images.items()
+    }
+    return grid_of_maps(samples.frame, rows, titles, "log(1 + counts)", size=1.25, top=2.6)
+
+
 def main(folder: Path) -> None:
     """Writes every picture."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -327,6 +359,7 @@ def main(folder: Path) -> None:
         resolution_ellipses,
         nuisances,
         reliability,
+        denoising,
     ):
         figure = make()
         figure.savefig(folder / f"{make.__name__.replace('_', '-')}.png", dpi=120)

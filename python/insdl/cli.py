@@ -1,4 +1,4 @@
-"""The command line: insdl pcsmo, rb2mnf4, predict, train, realism, measured, dataset, fetch."""
+"""The command line: insdl pcsmo, rb2mnf4, predict, train, denoise, realism, measured, dataset, fetch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from insdl.commands.dataset import dataset
+from insdl.commands.denoise import denoise
 from insdl.commands.guard import guarded
 from insdl.commands.measured import measured
 from insdl.commands.predict import predict
@@ -26,7 +27,7 @@ def main() -> None:
     """Inelastic neutron scattering, understood with deep learning."""
 
 
-for command in (dataset, measured, predict, realism, train):
+for command in (dataset, denoise, measured, predict, realism, train):
     main.add_command(command)
 
 

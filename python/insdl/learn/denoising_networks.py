@@ -1,0 +1,215 @@
+"""Two denoising networks for images of (Ei, energy) cells: an autoencoder, and a variational one.
+
+Both see counts on a scale of unit noise (`insdl.learn.stabilisation`), the mask and the noise of every cell, and return the
+expected image on the same scale with a variance for every pixel. A pixel's answer is a weighted mean of what was measured at
+it, around it and at its mirror images, in its own cell, plus what the other cells add to that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from insdl.learn.stabilisation import stabilised
+
+_LOG_VARIANCE = (-9.0, 3.0)  # softly bounded: no pixel is known to a hundredth of its noise, none is without limits
+_FLIPS = ((2,), (3,), (2, 3))  # axes of the three mirror images
+_NEVER = -1e4  # the logit of what was not measured
+CANDIDATES = 5
+"""Values for a pixel of which the networks take a weighted mean: see `candidates`."""
+_MIRRORED = (0.0, 0.0, 0.0, 1.0, 1.0)  # which of them are of mirror images
+NetworkKind = Literal["autoencoder", "variational"]
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """What a denoiser is made of; `latent` channels at a quarter of the resolution only in a variational one."""
+
+    kind: NetworkKind = "autoencoder"
+    cells: int = 60
+    pixels: int = 40
+    width: int = 48
+    latent: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("autoencoder", "variational"):
+            raise ValueError(f"kind must be 'autoencoder' or 'variational', got {self.kind!r}")
+        for name in ("cells", "width", "latent"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.pixels < 8 or self.pixels % 4:
+            raise ValueError(f"pixels must be a multiple of 4, 8 at least, got {self.pixels}")
+
+
+class Estimate(NamedTuple):
+    """What a denoiser says of a batch, in units of the noise.
+
+    mean, log_variance : (n, cells, pixels, pixels). divergence : (n,), nats; of the latent distribution from a standard normal
+    one, zero without one.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+    divergence: Tensor
+
+
+def denoiser_input(
+    counts: npt.NDArray[np.floating], measured: npt.NDArray[np.bool_], sigma: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float32]:
+    """(3 cells, pixels, pixels) float32: stabilised counts, mask, logarithm of the noise.
+
+    Parameters
+    ----------
+    counts : (cells, pixels, pixels), counts; what stands where not measured does not matter.
+    measured : (cells, pixels, pixels) bool. sigma : (cells,), counts, noise where there is no signal.
+    """
+    noise = np.asarray(sigma, dtype=np.float32)[:, None, None]
+    values = stabilised(np.where(measured, counts, 0.0), noise)
+    spread = np.broadcast_to(np.log(noise), values.shape)
+    return np.concatenate([values, measured.astype(np.float32), spread])
+
+
+class Denoiser(nn.Module):
+    """Expected image and its variance from a noisy image.
+
+    ============ ==================== ==============================================================================
+    block        output, width 48     what it is
+    ============ ==================== ==============================================================================
+    `stem`       (48, 40, 40)         1 x 1 over counts, mask, noise, neighbourhood's and mirrors' means of all cells
+    `fine`       (48, 40, 40)         3 x 3
+    `down1`      (72, 20, 20)         4 x 4 of stride 2, then 3 x 3
+    `down2`      (96, 10, 10)         4 x 4 of stride 2, then 3 x 3
+    `latent`     (32, 10, 10)         variational only: mean and log-variance, 1 x 1, of a normal distribution
+    `up2`, `up1` (72), (48)           transposed 4 x 4 of stride 2, then 3 x 3; an autoencoder adds what was there
+    `head`       3 x (60, 40, 40)     1 x 1: how far to trust the mirror images, a correction, log-variance
+    `local`      5 x (60, 40, 40)     1 x 1 twice, one for all cells: weights of the `candidates`, from these alone
+    ============ ==================== ==============================================================================
+
+    Weights are a softmax over the candidates that were measured. The variational network has no way around its latent image but
+    `local`. Trained, it draws from the latent distribution; evaluated, it takes the mean unless ``sample`` is "drawn".
+    """
+
+    config: DenoiserConfig
+
+    def __init__(self, config: DenoiserConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = DenoiserConfig() if config is None else config
+        cells, one = config.cells, config.width
+        two, three = one * 3 // 2, one * 2
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.stem = _block(5 * cells, one, kernel=1)
+            self.fine = _block(one, one)
+            self.down1 = nn.Sequential(_block(one, two, kernel=4, stride=2), _block(two, two))
+            self.down2 = nn.Sequential(_block(two, three, kernel=4, stride=2), _block(three, three))
+            if config.kind == "variational":
+                self.latent = nn.Conv2d(three, 2 * config.latent, 1)
+                self.decoded = _block(config.latent, three, kernel=1)
+            self.deep = _block(three, three)
+            self.up2, self.join2 = _up(three, two), _block(two, two)
+            self.up1, self.join1 = _up(two, one), _block(one, one)
+            self.local = nn.Sequential(
+                nn.Conv2d(CANDIDATES + 1, 6, 1), nn.ReLU(inplace=True), nn.Conv2d(6, CANDIDATES, 1)
+            )
+            self.head = nn.Conv2d(one, 3 * cells, 1)
+            for last in (self.local[2], self.head):  # before training, the answer is the mean of the candidates
+                nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+                nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+
+    def forward(self, inputs: Tensor, *, sample: Literal["mean", "drawn"] | None = None) -> Estimate:
+        """Mean and log-variance of the expected image, of inputs (n, 3 cells, pixels, pixels) as of `denoiser_input`."""
+        cells, pixels = self.config.cells, self.config.pixels
+        if inputs.ndim != 4 or tuple(inputs.shape[1:]) != (3 * cells, pixels, pixels):
+            raise ValueError(f"inputs must have shape (n, {3 * cells}, {pixels}, {pixels}), got {tuple(inputs.shape)}")
+        mask = inputs[:, cells : 2 * cells]
+        values = despiked(inputs[:, :cells], mask)
+        proposed, valid = candidates(values, mask)
+        features = torch.cat([values, inputs[:, cells:], proposed[:, :, 2], proposed[:, :, 3]], dim=1)
+        features = features.contiguous(memory_format=torch.channels_last)
+        first = self.fine(self.stem(features))
+        second = self.down1(first)
+        third = self.down2(second)
+        divergence = values.new_zeros(len(values))
+        skip = 1.0
+        if self.config.kind == "variational":
+            mean, log_variance = self.latent(third).chunk(2, dim=1)
+            log_variance = _bounded(log_variance)
+            divergence = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).sum(dim=(1, 2, 3))
+            drawn = sample == "drawn" or (sample is None and self.training)
+            latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if drawn else mean
+            third, skip = self.decoded(latent), 0.0
+        second = self.join2(self.up2(self.deep(third)) + skip * second)
+        first = self.join1(self.up1(second) + skip * first)
+        trust, correction, raw = self.head(first).chunk(3, dim=1)
+        own = torch.cat([proposed, inputs[:, 2 * cells :, None]], dim=2).flatten(0, 1)
+        logits = self.local(own).unflatten(0, trust.shape[:2])
+        logits = logits + trust[:, :, None] * logits.new_tensor(_MIRRORED)[:, None, None]
+        weights = torch.softmax(torch.where(valid, logits, _NEVER), dim=2)
+        mean = (weights * proposed).sum(dim=2) + correction
+        return Estimate(mean, _bounded(raw - 2.0), divergence)
+
+
+def despiked(values: Tensor, mask: Tensor) -> Tensor:
+    """Values limited to the largest of their eight neighbours and three mirror images, and two standard deviations more.
+
+    Hot pixels stand alone, and by much more; ridges and spots of a signal have neighbours or mirror images.
+    """
+    height, width = values.shape[2:]
+    known = torch.where(mask > 0, values, _NEVER)
+    padded = functional.pad(known, (1, 1, 1, 1), value=_NEVER)
+    shifts = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
+    others = [padded[:, :, i : i + height, j : j + width] for i, j in shifts]
+    others += [torch.flip(known, flip) for flip in _FLIPS]
+    limit = others[0]
+    for other in others[1:]:
+        limit = torch.maximum(limit, other)
+    return torch.where(limit > 0.5 * _NEVER, torch.minimum(values, limit + 2.0), values)
+
+
+def candidates(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """What was measured at each pixel, around it and at its mirror images: (n, cells, 5, pixels, pixels), and whether it was.
+
+    The pixel; the mean over 3 x 3; that over 3 x 3 twice; the mean of the mirror images in Qh, in Qk and in both; that over
+    3 x 3. Each is zero where nothing was measured.
+    """
+    total = torch.stack([torch.flip(values * mask, flip) for flip in _FLIPS]).sum(dim=0)
+    weight = torch.stack([torch.flip(mask, flip) for flip in _FLIPS]).sum(dim=0)
+    pairs = [
+        (values * mask, mask),
+        (pooled(values * mask, times=1), pooled(mask, times=1)),
+        (pooled(values * mask, times=2), pooled(mask, times=2)),
+        (total, weight),
+        (pooled(total, times=1), pooled(weight, times=1)),
+    ]
+    numbers = torch.stack([n / torch.where(w > 0, w, torch.ones_like(w)) for n, w in pairs], dim=2)
+    return numbers, torch.stack([w > 0 for _, w in pairs], dim=2)
+
+
+def pooled(image: Tensor, *, times: int) -> Tensor:
+    """Mean over 3 x 3 pixels, so many times; zero beyond the edge."""
+    for _ in range(times):
+        image = functional.avg_pool2d(image, 3, stride=1, padding=1)
+    return image
+
+
+def _bounded(raw: Tensor) -> Tensor:
+    """Softly between the limits of the log-variance; slope one in the middle."""
+    low, high = _LOG_VARIANCE
+    middle, reach = 0.5 * (low + high), 0.5 * (high - low)
+    return middle + reach * torch.tanh((raw - middle) / reach)
+
+
+def _block(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def _up(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
