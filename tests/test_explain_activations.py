@@ -101,7 +101,7 @@ def test_channels_seen_are_those_with_a_gradient() -> None:
 
 
 def test_wrong_calls_are_refused() -> None:
-    with pytest.raises(ValueError, match="layer must be one of cells, .* got 'nowhere'"):
+    with pytest.raises(ValueError, match=r"layer must be one of cells, .* got 'nowhere'"):
         layer_activations(_network(), _images(), layer="nowhere")
     with pytest.raises(ValueError, match="at least one image"):
         layer_activations(_network(), _images(0), layer="cells")

@@ -129,7 +129,8 @@ def filter_use(
     if not 0 < duplicate_above <= 1:
         raise ValueError(f"duplicate_above must lie in (0, 1], got {duplicate_above}")
     shift: npt.NDArray[np.float64] | None = None
-    count, sums, products, largest, active = 0, 0.0, 0.0, -np.inf, 0.0
+    count = 0
+    sums, products, largest, active = np.zeros(1), np.zeros((1, 1)), np.full(1, -np.inf), np.zeros(1)
     for batch in activation_batches(network, images, layer=layer, batch_size=batch_size):
         rows = np.moveaxis(batch, 1, -1).reshape(-1, batch.shape[1]).astype(np.float64)
         shift = rows.mean(axis=0) if shift is None else shift  # keeps the sums of squares accurate
@@ -140,8 +141,8 @@ def filter_use(
         sums = sums + rows.sum(axis=0)
         products = products + rows.T @ rows
     assert shift is not None
-    offset = np.asarray(sums) / count
-    covariance = np.asarray(products) / count - np.outer(offset, offset)
+    offset = sums / count
+    covariance = products / count - np.outer(offset, offset)
     spread = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     dead = spread <= dead_below * max(float(spread.max()), 1e-30)
     scale = np.where(dead, np.inf, spread)
@@ -149,8 +150,8 @@ def filter_use(
     return FilterUse(
         mean=shift + offset,
         spread=spread,
-        largest=np.asarray(largest),
-        active=np.asarray(active) / count,
+        largest=largest,
+        active=active / count,
         correlation=correlation,
         dead=np.flatnonzero(dead),
         duplicates=_groups((correlation >= duplicate_above) & ~np.eye(len(dead), dtype=bool)),

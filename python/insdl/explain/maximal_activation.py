@@ -104,14 +104,16 @@ def field_edges(grid: LayerGrid, pixels: npt.ArrayLike, *, axis: int) -> npt.NDA
     centre = grid.offset[axis] + grid.stride[axis] * np.asarray(pixels, dtype=np.float64)
     half = 0.5 * (grid.field[axis] - 1)
     first, last = np.ceil(centre - half - 1e-9), np.floor(centre + half + 1e-9)
-    return np.clip(np.stack([first, last + 1], axis=-1), 0, grid.image_shape[axis]).astype(np.int64)
+    edges = np.stack([first, last + 1], axis=-1).astype(np.int64)
+    return np.minimum(np.maximum(edges, 0), grid.image_shape[axis])
 
 
 def patch(images: npt.ArrayLike, found: Excitation, number: int) -> npt.NDArray[np.float32]:
     """What excited the filter: (channels seen, rows, columns) of the image of one entry of an `Excitation`."""
-    image = np.asarray(images, dtype=np.float32)[found.images[number]]
+    image: npt.NDArray[np.float32] = np.asarray(images, dtype=np.float32)[found.images[number]]
     (top, bottom), (left, right) = found.rows[number], found.columns[number]
-    return image[found.channels, top:bottom, left:right]
+    seen: npt.NDArray[np.float32] = image[found.channels, top:bottom, left:right]
+    return seen
 
 
 def region(frame: ImageFrame, found: Excitation, number: int) -> Region:

@@ -210,7 +210,8 @@ def _of_layer(output: Tensor, objective: Filter | Neuron | Direction) -> Tensor:
         vector = torch.tensor(objective.vector, dtype=output.dtype, device=output.device)
         if vector.shape != (channels,):
             raise ValueError(f"a direction in layer {objective.layer!r} needs {channels} numbers, got {len(vector)}")
-        return output[:, height // 2, width // 2] @ vector / vector.norm().clamp(min=1e-30)
+        along: Tensor = output[:, height // 2, width // 2] @ vector / vector.norm().clamp(min=1e-30)
+        return along
     if not 0 <= objective.channel < channels:
         raise ValueError(f"channel must lie in 0 to {channels - 1} for {objective.layer!r}, got {objective.channel}")
     if isinstance(objective, Filter):
