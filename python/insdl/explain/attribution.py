@@ -129,14 +129,12 @@ class _Answer(nn.Module):
 @contextmanager
 def _ready(network: nn.Module) -> Iterator[nn.Module]:
     """A copy in evaluation mode that hooks cannot break: nothing works in place, and no weight keeps a gradient."""
-    ready = copy.deepcopy(network).eval().requires_grad_(False)
-    for module in ready.modules():
-        if getattr(module, "inplace", False):
-            _out_of_place(module)
     with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")
-        warnings.filterwarnings("ignore", message="Input Tensor .* did not already require gradients")
-        warnings.filterwarnings("ignore", message="Setting forward, backward hooks")
+        ready = copy.deepcopy(network).eval().requires_grad_(False)
+        for module in ready.modules():
+            if getattr(module, "inplace", False):
+                _out_of_place(module)
         yield ready
 
 

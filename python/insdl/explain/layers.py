@@ -32,7 +32,8 @@ def module_named(network: nn.Module, layer: str) -> nn.Module:
 def on_device(network: nn.Module, images: npt.NDArray[np.float32]) -> Tensor:
     """Images where the network's weights are."""
     parameter = next(network.parameters(), None)
-    return torch.from_numpy(images).to("cpu" if parameter is None else parameter.device)
+    writable = images if images.flags.writeable else images.copy()  # torch warns of others
+    return torch.from_numpy(writable).to("cpu" if parameter is None else parameter.device)
 
 
 def checked_batch(images: npt.ArrayLike) -> npt.NDArray[np.float32]:
