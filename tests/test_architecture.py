@@ -82,7 +82,9 @@ def test_files_import_what_stands_before_them(path: Path) -> None:
 def test_only_the_learning_rooms_import_torch(path: Path) -> None:
     loaded = {name.split(".")[0] for name, at_import in imports(path) if at_import}
     assert "torch" not in loaded or room(path) in TORCH_ROOMS
-    assert not loaded & {"scipy", "matplotlib", "captum", "pooch", "periodictable"}, "import it where it is used"
+    assert not loaded & {"scipy", "matplotlib", "captum", "openTSNE", "pooch", "periodictable"}, (
+        "import it where it is used"
+    )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -11,7 +11,16 @@ import torch
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
-from insdl.explain.cam import LayerGrid, cell_importance, grad_cam, layer_grid, to_pixels
+from insdl.explain.cam import (
+    LayerGrid,
+    cell_importance,
+    class_activation_map,
+    grad_cam,
+    grad_cam_plus_plus,
+    layer_grid,
+    to_pixels,
+)
+from insdl.explain.layers import answers
 from insdl.learn.networks import CellClassifier, MapRegressor
 from insdl.learn.train import TrainingSettings, predict, train
 
@@ -93,6 +102,67 @@ def test_saturated_classifier_still_has_maps() -> None:
     sure = int(predict(network, _images(1))[0].argmax())
     assert predict(network, _images(1))[0, sure] == 1.0
     assert np.abs(grad_cam(network, _images(1), target=sure, layer="cells", sign="signed")).max() > 1.0
+
+
+@pytest.mark.parametrize("target", [1, ("a", "c")])
+def test_cam_adds_up_to_the_answer_less_the_bias(target: int | tuple[str, str]) -> None:
+    """And is Grad-CAM at the same layer, whose gradient is the weight over the number of pixels."""
+    network = _network()
+    maps = class_activation_map(network, _images(), target=target, layer="mix3", sign="signed")
+    bias = network.head[2].bias.detach().numpy()
+    offset = bias[1] if target == 1 else bias[0] - bias[2]
+    np.testing.assert_allclose(
+        maps.sum(axis=(1, 2)), answers(network, _images(), target=target) - offset, rtol=0, atol=1e-6
+    )
+    _close(maps, grad_cam(network, _images(), target=target, layer="mix3", sign="signed"))
+
+
+def test_cam_is_refused_without_a_mean_over_pixels() -> None:
+    with pytest.raises(ValueError, match=r"CAM needs a mean over pixels .* behind layer 'block4', got Flatten, Linear"):
+        class_activation_map(MapRegressor(2, pixels=16), np.zeros((1, 2, 16, 16)), target=0, layer="block4")
+    with pytest.raises(ValueError, match="behind layer 'mix2', got Conv2d"):
+        class_activation_map(_network(), _images(), target=0, layer="mix2")
+
+
+def _plus_plus_by_hand(network: CellClassifier, image: npt.NDArray[np.float32], target: int) -> npt.NDArray[np.float64]:
+    """The paper's definition: second and third derivatives of Y = exp(S), one pixel at a time, by automatic ones."""
+    network = network.double().eval()
+    with torch.no_grad():
+        activation = network.mix3(network.mix2(network.mix1(network.cells(torch.from_numpy(image[None]).double()))))
+    values = activation.flatten().tolist()
+    weights = torch.zeros(activation.shape[1], dtype=torch.float64)
+    pixels = activation.shape[2] * activation.shape[3]
+    for index, value in enumerate(values):
+        one = torch.tensor(value, dtype=torch.float64, requires_grad=True)
+        flat = activation.flatten().clone()
+        changed = torch.cat([flat[:index], one[None], flat[index + 1 :]]).reshape(activation.shape)
+        exponential = torch.exp(network.head(changed)[0, target])
+        (first,) = torch.autograd.grad(exponential, one, create_graph=True)
+        (second,) = torch.autograd.grad(first, one, create_graph=True)
+        (third,) = torch.autograd.grad(second, one)
+        channel = index // pixels
+        alpha = second / (2 * second + activation[0, channel].sum() * third)
+        weights[channel] += alpha.detach() * first.detach().clamp(min=0) / exponential.detach()
+    combined = (weights[:, None, None] * activation[0]).sum(dim=0).clamp(min=0)
+    return combined.numpy()
+
+
+def test_grad_cam_plus_plus_is_the_papers() -> None:
+    """At the last layer, where the answer is linear, with the common factor exp(S) left out."""
+    expected = np.stack([_plus_plus_by_hand(_network(), image, 1) for image in _images(2)])
+    _close(grad_cam_plus_plus(_network(), _images(2), target=1, layer="mix3"), expected)
+
+
+def test_grad_cam_plus_plus_by_cell_and_blank() -> None:
+    whole = grad_cam_plus_plus(_network(), _images(), target=("a", "b"), layer="cells", sign="signed")
+    parts = grad_cam_plus_plus(_network(), _images(), target=("a", "b"), layer="cells", cells=CELLS, sign="signed")
+    _close(parts.sum(axis=1), whole)
+    loop = [
+        grad_cam_plus_plus(_network(), x[None], target=("a", "b"), layer="cells", sign="signed")[0] for x in _images()
+    ]
+    _close(whole, np.stack(loop))
+    blank = grad_cam_plus_plus(_network(), np.zeros((1, CELLS, 16, 16)), target=0, layer="mix1.0", sign="signed")
+    assert np.isfinite(blank).all()
 
 
 class _Functional(nn.Module):

@@ -11,6 +11,7 @@ import click
 _OPTIONAL = {
     "torch": "all", "matplotlib": "all", "scipy": "all", "pooch": "all", "h5py": "dataset", "pydantic": "dataset",
     "yaml": "dataset", "dask": "cluster", "distributed": "cluster",
+    "captum": "explain", "openTSNE": "explain",
 }  # fmt: skip
 
 
