@@ -285,7 +285,7 @@ def test_images_agree_between_instruction_sets(isa: str, simulator: ImageSimulat
     """To rounding with the baseline's, and to the bit for any number of threads and any split of the sets."""
     values = np.array([LITERATURE["goodenough"][name] for name in simulator.model.parameters])
     sets = values * np.array([[1.0], [0.9], [1.1], [1.02]])
-    settings = [ImageSettings(1.0, 0.05, 0.01, 0.3)] * len(sets)
+    settings = [ImageSettings(1.0, 0.05, 0.01, 0.3, mosaic=mosaic) for mosaic in (0.0, 0.0, 0.01, 0.005)]
     images, stable = simulator.simulate_sets(sets, settings, threads=1)
     assert stable.all()
     assert images.max() > 0.0
@@ -300,7 +300,9 @@ def test_images_agree_between_instruction_sets(isa: str, simulator: ImageSimulat
 
 def compiled(name: str) -> list[Path]:
     """The object files of one instruction set, in every build folder of the checkout."""
-    found = sorted((ROOT / "build").glob(f"**/insdl_lanes_{name}.dir/**/*.o"))
+    found = sorted(
+        path for room in ("lanes", "turned") for path in (ROOT / "build").glob(f"**/insdl_{room}_{name}.dir/**/*.o")
+    )
     if not found:
         pytest.skip(f"THE SYMBOLS OF {name} ARE NOT CHECKED: no object files of it in a build folder of the checkout")
     return found

@@ -77,24 +77,31 @@ class Image:
         kf_over_ki: bool,
     ) -> None: ...
     def simulate(
-        self, parameters: _Reals, settings: _Reals, out: _Reals | npt.NDArray[np.float32], threads: int
+        self,
+        parameters: _Reals,
+        settings: _Reals,
+        out: _Reals | npt.NDArray[np.float32],
+        counting: Counting | None,
+        threads: int,
     ) -> _Reals: ...
+
+class Counting:
+    def __init__(
+        self,
+        key: int,
+        index: npt.NDArray[np.uint64],
+        relative: bool,
+        scale: npt.NDArray[np.float32],
+        background: npt.NDArray[np.float32],
+        sigma: npt.NDArray[np.float32] | None,
+        lowest: float,
+        highest: float,
+    ) -> None: ...
 
 FARTHEST_Q: float
 
 def instruction_sets() -> list[str]: ...
 def instruction_set() -> str: ...
 def choose_instruction_set(name: str) -> None: ...
-def count(
-    mean: npt.NDArray[np.float32],
-    scale: npt.NDArray[np.float32],
-    offset: npt.NDArray[np.float32],
-    sigma: npt.NDArray[np.float32] | None,
-    lowest: float,
-    highest: float,
-    key: int,
-    index: npt.NDArray[np.uint64],
-    counts: npt.NDArray[np.float32],
-    threads: int,
-) -> None: ...
-def random_words(key: int, index: int, number: int) -> npt.NDArray[np.uint32]: ...
+def count(mean: npt.NDArray[np.float32], counting: Counting, counts: npt.NDArray[np.float32], threads: int) -> None: ...
+def random_words(key: int, index: int, bin: int, number: int) -> npt.NDArray[np.uint32]: ...

@@ -61,7 +61,7 @@ INSDL_INLINE Many few_counts(const Many& mean, const Words* word) {
 INSDL_INLINE Many poisson(const Many& mean, const Words* word) {
     const auto many = mean >= Many(kManyCounts);
     if (!any(~many)) return many_counts(mean, word);
-    const Many few = few_counts(min(mean, Many(kManyCounts)), word);
+    const Many few = few_counts(select(many, Many(0.0F), mean), word);
     if (!any(many)) return few;
     return select(many, many_counts(max(mean, Many(kManyCounts)), word), few);
 }
