@@ -49,7 +49,7 @@ def checked_class(target: npt.ArrayLike, outputs: int, giver: str) -> _Values:
     """A class index from 0 to outputs - 1, as int64."""
     value = np.asarray(target)
     if value.ndim != 0 or value.dtype.kind not in "iu" or not 0 <= value < outputs:
-        raise ValueError(f"{giver} must give a class index from 0 to {outputs - 1}, got {target!r}")
+        raise ValueError(f"{giver} must give a class index from 0 to {outputs - 1}, got {value.tolist()!r}")
     return value.astype(np.int64)
 
 
