@@ -111,7 +111,7 @@ def test_several_networks_make_a_mixture() -> None:
     """Mean of means in units of the noise; variance is the mean of variances and the variance of means."""
     networks = [small(seed=seed) for seed in (1, 2)]
     for number, network in enumerate(networks):
-        torch.nn.init.constant_(network.head.bias[3:6], -1.0 if number else 1.0)  # type: ignore[index]
+        torch.nn.init.constant_(network.head.bias[:3], -1.0 if number else 1.0)  # type: ignore[index]
     one = pair(5)
     together = denoise(networks, one.counts, one.measured, sigma=one.sigma)
     bare = denoise(small(), one.counts, one.measured, sigma=one.sigma)

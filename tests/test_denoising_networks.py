@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from insdl.learn.denoising_networks import CANDIDATES, Denoiser, DenoiserConfig, candidates, denoiser_input, despiked
+from insdl.learn.denoising_networks import Denoiser, DenoiserConfig, denoiser_input, neighbourhood_mean
 from insdl.learn.networks import evaluation_mode
 
 KINDS = ("autoencoder", "variational")
@@ -28,66 +27,28 @@ def inputs(n: int = 2, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.stack(images))
 
 
-def test_candidates_are_means_of_what_was_measured() -> None:
-    """Pixel, 3 x 3, 3 x 3 twice, mirror images, 3 x 3 of these: against loops over pixels, zeros beyond the edge."""
+def test_neighbourhood_mean_is_the_weighted_mean_of_measured_pixels() -> None:
+    """Two 3 x 3 means one after the other, zeros beyond the edge: against loops over pixels."""
     rng = np.random.default_rng(0)
-    values, mask = rng.normal(size=(8, 8)), (rng.random((8, 8)) < 0.4).astype(float)
-    mask[4:7, 4:7] = 0.0
+    values, mask = rng.normal(size=(8, 8)), (rng.random((8, 8)) < 0.5).astype(float)
 
     def pooled(image: Any) -> Any:
         padded = np.pad(image, 1)
         return np.array([[padded[i : i + 3, j : j + 3].sum() / 9 for j in range(8)] for i in range(8)])
 
-    def mirrored(image: Any) -> Any:
-        return np.array([[image[7 - i, j] + image[i, 7 - j] + image[7 - i, 7 - j] for j in range(8)] for i in range(8)])
-
-    found, valid = candidates(*(torch.from_numpy(a)[None, None] for a in (values, mask)))
-    assert found.shape == valid.shape == (1, 1, CANDIDATES, 8, 8)
-    ways: list[Callable[[Any], Any]] = [
-        lambda image: image,
-        pooled,
-        lambda image: pooled(pooled(image)),
-        mirrored,
-        lambda image: pooled(mirrored(image)),
-    ]
-    for number, way in enumerate(ways):
-        total, weight = way(values * mask), way(mask)
-        expected = np.where(weight > 0, total / np.where(weight > 0, weight, 1), 0)
-        np.testing.assert_allclose(found[0, 0, number].numpy(), expected, atol=1e-12)
-        np.testing.assert_array_equal(valid[0, 0, number].numpy(), weight > 0)
-
-
-def test_spikes_are_cut_and_ridges_are_not() -> None:
-    """A lone hot pixel keeps its largest neighbour's value and two more; against loops for random values."""
-    rng = np.random.default_rng(0)
-    values, mask = 5.0 * rng.normal(size=(8, 8)), rng.random((8, 8)) < 0.7
-    mask[:3, 4] = False
-
-    def limited(i: int, j: int) -> float:
-        near = [(i + a, j + b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
-        near = [(a, b) for a, b in near if 0 <= a < 8 and 0 <= b < 8] + [(7 - i, j), (i, 7 - j), (7 - i, 7 - j)]
-        known = [values[place] for place in near if mask[place]]
-        return float(min(values[i, j], max(known) + 2.0)) if known else float(values[i, j])
-
-    found = despiked(*(torch.from_numpy(np.asarray(a, dtype=float))[None, None] for a in (values, mask)))[0, 0].numpy()
-    expected = np.array([[limited(i, j) for j in range(8)] for i in range(8)])
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-    assert (found < values).any()
-    ridge = torch.zeros(1, 1, 8, 8)
-    ridge[..., 3] = 20.0
-    assert torch.equal(despiked(ridge, torch.ones_like(ridge)), ridge)
+    total, weight = pooled(pooled(values * mask)), pooled(pooled(mask))
+    expected = np.where(weight > 0, total / np.where(weight > 0, weight, 1), 0)
+    found = neighbourhood_mean(*(torch.from_numpy(a)[None, None] for a in (values, mask)))
+    np.testing.assert_allclose(found[0, 0].numpy(), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_untrained_network_gives_the_mean_of_the_candidates(kind: str) -> None:
-    """Of those that were measured; one that was not has no weight."""
+def test_an_untrained_network_gives_the_neighbourhood_mean(kind: str) -> None:
     network, batch = small(kind).eval(), inputs()
     with torch.no_grad():
         estimate = network(batch)
     assert estimate.mean.shape == estimate.log_variance.shape == (2, 3, 8, 8)
-    proposed, valid = candidates(despiked(batch[:, :3], batch[:, 3:6]), batch[:, 3:6])
-    assert not valid.all()
-    torch.testing.assert_close(estimate.mean, (proposed * valid).sum(dim=2) / valid.sum(dim=2).clamp_min(1))
+    torch.testing.assert_close(estimate.mean, neighbourhood_mean(batch[:, :3], batch[:, 3:6]))
     assert (estimate.divergence > 0).all() if kind == "variational" else not estimate.divergence.any()
 
 

@@ -1,8 +1,8 @@
 """Two denoising networks for images of (Ei, energy) cells: an autoencoder, and a variational one.
 
 Both see counts on a scale of unit noise (`insdl.learn.stabilisation`), the mask and the noise of every cell, and return the
-expected image on the same scale with a variance for every pixel. A pixel's answer is a weighted mean of what was measured at
-it, around it and at its mirror images, in its own cell, plus what the other cells add to that.
+expected image on the same scale with a variance for every pixel. A pixel's answer starts from the mean of its own
+neighbourhood in its own cell; what the other cells say is added to that.
 """
 
 from __future__ import annotations
@@ -19,11 +19,6 @@ from torch.nn import functional
 from insdl.learn.stabilisation import stabilised
 
 _LOG_VARIANCE = (-9.0, 3.0)  # softly bounded: no pixel is known to a hundredth of its noise, none is without limits
-_FLIPS = ((2,), (3,), (2, 3))  # axes of the three mirror images
-_NEVER = -1e4  # the logit of what was not measured
-CANDIDATES = 5
-"""Values for a pixel of which the networks take a weighted mean: see `candidates`."""
-_MIRRORED = (0.0, 0.0, 0.0, 1.0, 1.0)  # which of them are of mirror images
 NetworkKind = Literal["autoencoder", "variational"]
 
 
@@ -82,18 +77,17 @@ class Denoiser(nn.Module):
     ============ ==================== ==============================================================================
     block        output, width 48     what it is
     ============ ==================== ==============================================================================
-    `stem`       (48, 40, 40)         1 x 1 over counts, mask, noise, neighbourhood's and mirrors' means of all cells
+    `stem`       (48, 40, 40)         1 x 1 over counts, their neighbourhood's mean, mask and noise of all cells
     `fine`       (48, 40, 40)         3 x 3
     `down1`      (72, 20, 20)         4 x 4 of stride 2, then 3 x 3
     `down2`      (96, 10, 10)         4 x 4 of stride 2, then 3 x 3
     `latent`     (32, 10, 10)         variational only: mean and log-variance, 1 x 1, of a normal distribution
     `up2`, `up1` (72), (48)           transposed 4 x 4 of stride 2, then 3 x 3; an autoencoder adds what was there
-    `head`       3 x (60, 40, 40)     1 x 1: how far to trust the mirror images, a correction, log-variance
-    `local`      5 x (60, 40, 40)     1 x 1 twice, one for all cells: weights of the `candidates`, from these alone
+    `head`       (60), (60)           1 x 1; the mean is added to the neighbourhood's mean
     ============ ==================== ==============================================================================
 
-    Weights are a softmax over the candidates that were measured. The variational network has no way around its latent image but
-    `local`. Trained, it draws from the latent distribution; evaluated, it takes the mean unless ``sample`` is "drawn".
+    The variational network has no way around its latent image: all but the neighbourhood's mean goes through it. Trained, it
+    draws from the latent distribution; evaluated, it takes the mean unless ``sample`` is "drawn".
     """
 
     config: DenoiserConfig
@@ -105,7 +99,7 @@ class Denoiser(nn.Module):
         two, three = one * 3 // 2, one * 2
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.stem = _block(5 * cells, one, kernel=1)
+            self.stem = _block(4 * cells, one, kernel=1)
             self.fine = _block(one, one)
             self.down1 = nn.Sequential(_block(one, two, kernel=4, stride=2), _block(two, two))
             self.down2 = nn.Sequential(_block(two, three, kernel=4, stride=2), _block(three, three))
@@ -115,24 +109,18 @@ class Denoiser(nn.Module):
             self.deep = _block(three, three)
             self.up2, self.join2 = _up(three, two), _block(two, two)
             self.up1, self.join1 = _up(two, one), _block(one, one)
-            self.local = nn.Sequential(
-                nn.Conv2d(CANDIDATES + 1, 6, 1), nn.ReLU(inplace=True), nn.Conv2d(6, CANDIDATES, 1)
-            )
-            self.head = nn.Conv2d(one, 3 * cells, 1)
-            for last in (self.local[2], self.head):  # before training, the answer is the mean of the candidates
-                nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-                nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+            self.head = nn.Conv2d(one, 2 * cells, 1)
+            nn.init.zeros_(self.head.weight)  # before training, the answer is the neighbourhood's mean
+            nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, inputs: Tensor, *, sample: Literal["mean", "drawn"] | None = None) -> Estimate:
         """Mean and log-variance of the expected image, of inputs (n, 3 cells, pixels, pixels) as of `denoiser_input`."""
         cells, pixels = self.config.cells, self.config.pixels
         if inputs.ndim != 4 or tuple(inputs.shape[1:]) != (3 * cells, pixels, pixels):
             raise ValueError(f"inputs must have shape (n, {3 * cells}, {pixels}, {pixels}), got {tuple(inputs.shape)}")
-        mask = inputs[:, cells : 2 * cells]
-        values = despiked(inputs[:, :cells], mask)
-        proposed, valid = candidates(values, mask)
-        features = torch.cat([values, inputs[:, cells:], proposed[:, :, 2], proposed[:, :, 3]], dim=1)
-        features = features.contiguous(memory_format=torch.channels_last)
+        values, mask = inputs[:, :cells], inputs[:, cells : 2 * cells]
+        around = neighbourhood_mean(values, mask)
+        features = torch.cat([inputs, around], dim=1).contiguous(memory_format=torch.channels_last)
         first = self.fine(self.stem(features))
         second = self.down1(first)
         third = self.down2(second)
@@ -147,56 +135,20 @@ class Denoiser(nn.Module):
             third, skip = self.decoded(latent), 0.0
         second = self.join2(self.up2(self.deep(third)) + skip * second)
         first = self.join1(self.up1(second) + skip * first)
-        trust, correction, raw = self.head(first).chunk(3, dim=1)
-        own = torch.cat([proposed, inputs[:, 2 * cells :, None]], dim=2).flatten(0, 1)
-        logits = self.local(own).unflatten(0, trust.shape[:2])
-        logits = logits + trust[:, :, None] * logits.new_tensor(_MIRRORED)[:, None, None]
-        weights = torch.softmax(torch.where(valid, logits, _NEVER), dim=2)
-        mean = (weights * proposed).sum(dim=2) + correction
-        return Estimate(mean, _bounded(raw - 2.0), divergence)
+        correction, raw = self.head(first).chunk(2, dim=1)
+        return Estimate(around + correction, _bounded(raw - 2.0), divergence)
 
 
-def despiked(values: Tensor, mask: Tensor) -> Tensor:
-    """Values limited to the largest of their eight neighbours and three mirror images, and two standard deviations more.
+def neighbourhood_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the measured pixels around each pixel of the same cell, 3 x 3 twice; zero where none is near."""
 
-    Hot pixels stand alone, and by much more; ridges and spots of a signal have neighbours or mirror images.
-    """
-    height, width = values.shape[2:]
-    known = torch.where(mask > 0, values, _NEVER)
-    padded = functional.pad(known, (1, 1, 1, 1), value=_NEVER)
-    shifts = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
-    others = [padded[:, :, i : i + height, j : j + width] for i, j in shifts]
-    others += [torch.flip(known, flip) for flip in _FLIPS]
-    limit = others[0]
-    for other in others[1:]:
-        limit = torch.maximum(limit, other)
-    return torch.where(limit > 0.5 * _NEVER, torch.minimum(values, limit + 2.0), values)
+    def pooled(image: Tensor) -> Tensor:
+        for _ in range(2):
+            image = functional.avg_pool2d(image, 3, stride=1, padding=1)
+        return image
 
-
-def candidates(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """What was measured at each pixel, around it and at its mirror images: (n, cells, 5, pixels, pixels), and whether it was.
-
-    The pixel; the mean over 3 x 3; that over 3 x 3 twice; the mean of the mirror images in Qh, in Qk and in both; that over
-    3 x 3. Each is zero where nothing was measured.
-    """
-    total = torch.stack([torch.flip(values * mask, flip) for flip in _FLIPS]).sum(dim=0)
-    weight = torch.stack([torch.flip(mask, flip) for flip in _FLIPS]).sum(dim=0)
-    pairs = [
-        (values * mask, mask),
-        (pooled(values * mask, times=1), pooled(mask, times=1)),
-        (pooled(values * mask, times=2), pooled(mask, times=2)),
-        (total, weight),
-        (pooled(total, times=1), pooled(weight, times=1)),
-    ]
-    numbers = torch.stack([n / torch.where(w > 0, w, torch.ones_like(w)) for n, w in pairs], dim=2)
-    return numbers, torch.stack([w > 0 for _, w in pairs], dim=2)
-
-
-def pooled(image: Tensor, *, times: int) -> Tensor:
-    """Mean over 3 x 3 pixels, so many times; zero beyond the edge."""
-    for _ in range(times):
-        image = functional.avg_pool2d(image, 3, stride=1, padding=1)
-    return image
+    weight = pooled(mask)
+    return pooled(values * mask) / torch.where(weight > 0, weight, torch.ones_like(weight))
 
 
 def _bounded(raw: Tensor) -> Tensor:

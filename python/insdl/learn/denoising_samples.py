@@ -66,7 +66,7 @@ class DenoisingPrior:
     counting_time: Range = Range(0.15, 5.0, "log")
     known_sigma: Range = Range(0.9, 1.1, "log")
     missing_energy: float = 0.1
-    hidden: float = 0.05
+    hidden: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.shares) != len(KINDS) or min(self.shares) < 0 or not np.isclose(sum(self.shares), 1.0):
