@@ -52,7 +52,12 @@ class ImageSettings:
 
     def __post_init__(self) -> None:
         values = np.array(_row(self), dtype=np.float64)
-        if not np.isfinite(values).all() or (values[[0, 1, 2, 3, 6, 7, 8]] < 0).any() or self.twin_fraction > 1:
+        if (
+            not np.isfinite(values).all()
+            or (values[[0, 1, 2, 3, 6, 7, 8]] < 0).any()
+            or self.twin_fraction > 1
+            or self.mosaic > 0.2
+        ):
             raise ValueError(
                 f"image settings must be finite, widths, temperature and mosaic not negative, twin_fraction in [0, 1]: {self}"
             )
