@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -76,8 +78,15 @@ def test_the_margin_holds_the_mosaic() -> None:
         ValueError, match=r"three momentum widths and the shift reach 0\.0949 r\.l\.u\. beyond the pixels"
     ):
         ImageSimulator(rb2mnf4(), rb2mnf4_frame(), margin=0.07).simulate(ImageSettings(mosaic=0.03), **VALUES)
-    with pytest.raises(ValueError, match="mosaic not negative"):
-        ImageSettings(mosaic=-0.1)
+    for bad in (-0.1, 0.3, np.nan):
+        with pytest.raises(ValueError, match="mosaic at most 0.2"):
+            ImageSettings(mosaic=bad)
+
+
+def test_a_pickled_simulator_keeps_its_form_factor() -> None:
+    simulator = ImageSimulator(rb2mnf4(), wide_frame(1), margin=0.25, form_factor="none")
+    copied = pickle.loads(pickle.dumps(simulator))
+    np.testing.assert_array_equal(copied.simulate(**VALUES), simulator.simulate(**VALUES))
 
 
 def test_bits_of_turned_images_do_not_depend_on_threads() -> None:
