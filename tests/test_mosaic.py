@@ -79,7 +79,7 @@ def test_the_margin_holds_the_mosaic() -> None:
     ):
         ImageSimulator(rb2mnf4(), rb2mnf4_frame(), margin=0.07).simulate(ImageSettings(mosaic=0.03), **VALUES)
     for bad in (-0.1, 0.3, np.nan):
-        with pytest.raises(ValueError, match="mosaic at most 0.2"):
+        with pytest.raises(ValueError, match=r"mosaic at most 0\.2"):
             ImageSettings(mosaic=bad)
 
 
