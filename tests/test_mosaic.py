@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -76,8 +78,15 @@ def test_the_margin_holds_the_mosaic() -> None:
         ValueError, match=r"three momentum widths and the shift reach 0\.0949 r\.l\.u\. beyond the pixels"
     ):
         ImageSimulator(rb2mnf4(), rb2mnf4_frame(), margin=0.07).simulate(ImageSettings(mosaic=0.03), **VALUES)
-    with pytest.raises(ValueError, match="mosaic not negative"):
-        ImageSettings(mosaic=-0.1)
+    for bad in (-0.1, 0.3, np.nan):
+        with pytest.raises(ValueError, match=r"mosaic at most 0\.2"):
+            ImageSettings(mosaic=bad)
+
+
+def test_a_pickled_simulator_keeps_its_form_factor() -> None:
+    simulator = ImageSimulator(rb2mnf4(), wide_frame(1), margin=0.25, form_factor="none")
+    copied = pickle.loads(pickle.dumps(simulator))
+    np.testing.assert_array_equal(copied.simulate(**VALUES), simulator.simulate(**VALUES))
 
 
 def test_bits_of_turned_images_do_not_depend_on_threads() -> None:
@@ -138,3 +147,40 @@ def test_the_mean_over_a_period_is_conserved(extra_sigma_q: float) -> None:
     )
     assert np.abs(broad - sharp).max() > 1e-3 * sharp.max()
     np.testing.assert_allclose(broad.mean(axis=(1, 2)), sharp.mean(axis=(1, 2)), rtol=2e-6)
+
+
+RECTANGLE = SpinModel(
+    np.diag([4.0, 5.0, 6.0]),
+    np.diag([4.0, 5.0, 6.0]),
+    [Site((0, 0, 0), 2.0, (0, 0, 1), "Mn2+")],
+    [Bond(0, 0, (1, 0, 0), parameter="Ja"), Bond(0, 0, (0, 1, 0), parameter="Jb")],
+    parameters=["Ja", "Jb"],
+)
+
+
+def test_axes_of_different_length() -> None:
+    """Blocks turn in space, not in r.l.u.: q and the upright covariance as a block's own axes see them, B^-1 R B."""
+    values = {"Ja": -0.5, "Jb": -0.2}
+    block = EnergyBlock(bins=[(1.0, 4.0), (4.0, 7.0)], incident_energy=25.0, sigma_energy=(0.3, 0, 0), sigma_q=0.025)
+    frame = ImageFrame([block], np.linspace(-0.95, 0.95, 20), 4)
+    simulator = ImageSimulator(RECTANGLE, frame, margin=0.3)
+    assert simulator.mirrors == "axes"
+    image = simulator.simulate(ImageSettings(mosaic=MOSAIC, shift_h=0.02, shift_k=-0.01), **values)
+    x, w = np.polynomial.legendre.leggauss(4)
+    inside = 0.05 * np.stack(np.meshgrid(x, x, indexing="ij"), axis=-1).reshape(-1, 2)
+    angle, share = np.polynomial.hermite_e.hermegauss(15)
+    upright, pixels = np.diag([0.025, 0.025, 0.3]) ** 2, np.asarray(frame.pixels)
+    for number, i, j in [(0, 16, 4), (1, 15, 18), (1, 3, 14)]:
+        expected = 0.0
+        for phi, part in zip(MOSAIC * angle, share / share.sum(), strict=True):
+            turn = np.eye(3)
+            # B = diag(1/4, 1/5) up to 2 pi.
+            turn[:2, :2] = [[np.cos(phi), -np.sin(phi) * 4 / 5], [np.sin(phi) * 5 / 4, np.cos(phi)]]
+            q = (np.array([pixels[i] + 0.02, pixels[j] - 0.01]) + inside) @ turn[:2, :2].T
+            low, high = block.bins[number]  # type: ignore[index]
+            found = convolve_layered(
+                RECTANGLE, q, np.full(16, 0.5 * (low + high)), turn @ upright @ turn.T, incident_energy=25.0,
+                values=values, bin_width=high - low, tolerance=1e-4,
+            )  # fmt: skip
+            expected += part * float(found.intensity @ (w[:, None] * w).ravel()) / 4.0
+        assert abs(image[number, i, j] - expected) < 3e-4 * image[number].max()

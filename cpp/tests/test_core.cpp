@@ -266,11 +266,12 @@ void test_image() {
     const insdl::SpinwavePlan plan(model);
     const insdl::ImagePlan images(model, plan, geometry);
     const std::vector<double> parameters{-1.0, 1.0};
-    const std::vector<insdl::ImageSettings> settings(2, insdl::ImageSettings{1.0, 0.0, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0});
+    const std::vector<insdl::ImageSettings> settings(
+        2, insdl::ImageSettings{1.0, 0.0, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0});
     for (const int threads : kThreads) {
         std::vector<double> image(16, nan), lowest(2);
         images.simulate(model, 2, parameters.data(), settings.data(), threads,
-                        {image.data(), insdl::Precision::kDouble, lowest.data()});
+                        {image.data(), insdl::Precision::kDouble, lowest.data(), nullptr});
         // Energies 0.59 and 3.41 meV: in every pixel one point in each bin, S/2 seen by a Q in the plane, 3 meV wide.
         double error = 0.0;
         for (std::size_t k = 0; k < 8; ++k) error = std::max(error, std::abs(image[k] - 0.5 * 0.5 / 3.0));
@@ -298,7 +299,7 @@ void test_mirrors() {
     const std::vector<double> edges{-0.6, -0.2, 0.2, 0.6}, bins{0.5, 2.0, 2.0, 5.0, 5.0, 9.0};
     const std::vector<double> form_factor{1.0, 1.0, 1.0}, shift{0.0, 0.0};
     const insdl::ImageBlock block{50.0, 0.0, {0.3, 0.0, 0.0}, 0.07, 0, 3};
-    const insdl::ImageSettings settings{1.1, 0.02, 0.01, 0.3, 0.03, -0.05, 0.1, 20.0};
+    const insdl::ImageSettings settings{1.1, 0.02, 0.01, 0.3, 0.03, -0.05, 0.1, 20.0, 0.02};
     const double parameter = -1.0;
     std::vector<double> images[3];
     for (const int kind : {0, 1, 2}) {  // all points, one quarter, half of it

@@ -37,7 +37,7 @@ class ImageSettings:
     intrinsic_sigma : float, meV. Standard deviation that every mode has of its own, in quadrature.
     temperature : float, K. Of the Bose factor 1 / (1 - exp(-E / kB T)) of neutron energy loss; 0 for none. Modes nearer to
         zero than a tenth of their energy width have the factor of that energy.
-    mosaic : float, radian. Standard deviation of the angle by which the sample's blocks are turned around c.
+    mosaic : float, radian, at most 0.2. Standard deviation of the angle by which the sample's blocks are turned around c.
     """
 
     width_factor: float = 1.0
@@ -52,9 +52,11 @@ class ImageSettings:
 
     def __post_init__(self) -> None:
         values = np.array(_row(self), dtype=np.float64)
-        if not np.isfinite(values).all() or (values[[0, 1, 2, 3, 6, 7, 8]] < 0).any() or self.twin_fraction > 1:
+        negative = (values[[0, 1, 2, 3, 6, 7, 8]] < 0).any()
+        if not np.isfinite(values).all() or negative or self.twin_fraction > 1 or self.mosaic > 0.2:
             raise ValueError(
-                f"image settings must be finite, widths, temperature and mosaic not negative, twin_fraction in [0, 1]: {self}"
+                "image settings must be finite, widths, temperature and mosaic not negative, twin_fraction in [0, 1], "
+                f"mosaic at most 0.2: {self}"
             )
 
 
@@ -99,11 +101,12 @@ class ImageSimulator:
                 raise ValueError(f"an image needs c perpendicular to a and b, got {what} {cell.tolist()}")
         if abs(np.linalg.norm(lattice[2]) - np.linalg.norm(magnetic[2])) > 1e-6:
             raise ValueError("an image needs a magnetic cell with the c axis of the chemical cell")
-        self.model, self.frame, self.margin, self.form_factor = model, frame, margin, form_factor
+        self.model, self.frame, self.margin = model, frame, margin
+        self.form_factor: Literal["ion", "none"] = form_factor
         self._image = self._build(margin)
 
     def __reduce__(self) -> tuple[Any, ...]:  # built anew in another process
-        return _built, (self.model, self.frame, self.margin)
+        return _built, (self.model, self.frame, self.margin, self.form_factor)
 
     def _build(self, margin: float) -> _core.Image:
         frame, model = self.frame, self.model
@@ -298,8 +301,8 @@ class ImageSimulator:
                 )
 
 
-def _built(model: SpinModel, frame: ImageFrame, margin: float) -> ImageSimulator:
-    return ImageSimulator(model, frame, margin=margin)
+def _built(model: SpinModel, frame: ImageFrame, margin: float, form_factor: Literal["ion", "none"]) -> ImageSimulator:
+    return ImageSimulator(model, frame, margin=margin, form_factor=form_factor)
 
 
 def _row(settings: ImageSettings) -> tuple[float, ...]:
