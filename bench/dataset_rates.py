@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,20 +121,21 @@ def streams(out: Path, seconds: float, threads: int, compression: int) -> None:
 
     from insdl.dataset.order import EpochOrder
     from insdl.dataset.reader import SourceReader, StoreReader
-    from insdl.instrument.coverage import detector_coverage
-    from insdl.instrument.pcsmo import pcsmo_frame
-    from insdl.learn.networks import CellClassifier
+    from insdl.dataset.view import ViewedDetection, ViewPrior
+    from insdl.learn.networks import CellSetClassifier
     from insdl.learn.stream import ImageStream
-    from insdl.materials.pcsmo import goodenough
 
     n = 512
-    source = load_source("pcsmo", n_samples=n)
+    source: Any = load_source("pcsmo", n_samples=n)
     make_data_set(source, out / "pcsmo", compression=compression)
-    measured = detector_coverage(pcsmo_frame(), goodenough().lattice)
-    detect = partial(_network_input, measured=measured)
+    detect = ViewedDetection(source, ViewPrior())
+    frame = source.configuration.frame.image_frame()
+    cells = [frame.bin_at(number) for number in range(source.image_shape[0])]
+    for index in range(60):  # works out the shapes of the nuisances
+        detect(np.ones(source.image_shape, dtype=np.float32), np.random.default_rng(index))
     order = EpochOrder(0, n, shard_size=256, seed=0)
     torch.set_num_threads(threads)
-    network = CellClassifier(cells=60)
+    network = CellSetClassifier(cells, classes=source.classes)
     optimizer = torch.optim.AdamW(network.parameters())
 
     def learn(images: torch.Tensor, labels: torch.Tensor) -> None:
@@ -178,12 +178,6 @@ def streams(out: Path, seconds: float, threads: int, compression: int) -> None:
                 stream = ImageStream(reader, order, batch_size=32, detect=detect, workers=workers)
                 say(what=where, workers=workers, training=train, torch_threads=threads,
                     samples_a_second=rate(stream, train=train))  # fmt: skip
-
-
-def _network_input(image: np.ndarray, rng: np.random.Generator, *, measured: np.ndarray) -> np.ndarray:
-    from insdl.dataset.pcsmo import detect, network_input
-
-    return network_input(detect(image, measured, rng), measured)
 
 
 def main() -> None:
