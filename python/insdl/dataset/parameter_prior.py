@@ -26,10 +26,10 @@ class ParameterPrior:
     """
 
     names: Sequence[str]
-    low: npt.ArrayLike
-    high: npt.ArrayLike
-    mean: npt.ArrayLike | None = None
-    sigma: npt.ArrayLike | None = None
+    low: _Reals
+    high: _Reals
+    mean: _Reals | None = None
+    sigma: _Reals | None = None
 
     def __post_init__(self) -> None:
         names = tuple(self.names)
@@ -54,8 +54,8 @@ class ParameterPrior:
     @property
     def width(self) -> _Reals:
         """(n,) float64. Standard deviations: (high - low) / sqrt(12) where flat, sigma where normal, the smaller of the two."""
-        flat = (np.asarray(self.high) - np.asarray(self.low)) / np.sqrt(12.0)
-        return np.minimum(flat, np.asarray(self.sigma))
+        flat: _Reals = (self.high - self.low) / np.sqrt(12.0)
+        return np.asarray(np.minimum(flat, np.asarray(self.sigma)))
 
     @property
     def centre(self) -> _Reals:
@@ -84,9 +84,7 @@ class ParameterPrior:
         if unknown:
             raise ValueError(f"the prior is of {', '.join(self.names)}, got {unknown}")
         rows = [list(self.names).index(name) for name in names]
-        return ParameterPrior(
-            names, *(np.asarray(a)[rows] for a in (self.low, self.high, self.mean, self.sigma) if a is not None)
-        )
+        return ParameterPrior(names, *(np.asarray(a)[rows] for a in (self.low, self.high, self.mean, self.sigma)))
 
     def also(self, name: str, *, low: float, high: float, mean: float, sigma: float = np.inf) -> ParameterPrior:
         """This prior and that of one more parameter."""

@@ -44,9 +44,9 @@ class Jacobian:
 def jacobian(expected: Expected, values: npt.ArrayLike, *, steps: npt.ArrayLike, tolerance: float = 0.01) -> Jacobian:
     """Derivatives of an image by central differences at two steps, with their error.
 
-    D(h) = (m(theta + h) - m(theta - h)) / 2h is off by order h^2, so (4 D(h/2) - D(h)) / 3 is off by order h^4 (Richardson), and
-    its difference from D(h/2) bounds what is left. Where that is more than ``tolerance``, the step is divided by four, twice
-    at most.
+    D(h) = (m(theta + h) - m(theta - h)) / 2h is off by order h^2, so (4 D(h/2) - D(h)) / 3 is off by order h^4
+    (Richardson), and its difference from D(h/2) bounds what is left. Where that is more than ``tolerance``, the step is divided
+    by four, twice at most.
 
     Parameters
     ----------
