@@ -8,6 +8,8 @@ in x = logit((theta - low) / (high - low)), so that no sample lies outside the b
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,6 +169,17 @@ class MixturePosterior(nn.Module):
         return torch.from_numpy(values), torch.from_numpy(context)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The matrices here are so small that a second thread only waits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def fit_posterior(
     features: npt.ArrayLike,
     parameters: npt.ArrayLike,
@@ -205,7 +218,7 @@ def fit_posterior(
     logits = posterior.logits(torch.from_numpy(theta)).float()[:, None]
     data = torch.from_numpy(x)
     n_held = max(1, round(settings.held_out * len(x)))
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), _one_thread():
         torch.manual_seed(settings.seed)
         order = torch.randperm(len(x))
         held, kept = order[:n_held], order[n_held:]
@@ -214,7 +227,7 @@ def fit_posterior(
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
         best, state = math.inf, {name: value.clone() for name, value in posterior.state_dict().items()}
         for _ in range(settings.epochs):
-            for rows in kept[torch.randperm(len(kept))].split(settings.batch_size):
+            for rows in torch.split(kept[torch.randperm(len(kept))], settings.batch_size):
                 optimizer.zero_grad()
                 loss = -posterior.log_density(logits[rows], data[rows]).mean()
                 loss.backward()  # type: ignore[no-untyped-call]
