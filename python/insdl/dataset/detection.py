@@ -143,7 +143,9 @@ class Detector:
         numbers = own.next()
         if signal is not None and _present(nuisances.window, numbers):
             share = np.array([draw(nuisances.window.share, numbers) for _ in signal], dtype=np.float32)
-            mean += (signal * share / (1.0 - share))[:, None, None]
+            flat = (signal * share / (1.0 - share))[:, None, None]
+            slope = np.array([draw(nuisances.window.slope, numbers) for _ in signal], dtype=np.float32)
+            mean += flat if not slope.any() else flat * np.maximum(1.0 + slope[:, None, None] * self._radius, 0.0)
         numbers, halo = own.next(), nuisances.halo
         if _present(halo, numbers):
             names = ("level", "edge", "width", "energy", "energy_width")
@@ -193,6 +195,13 @@ class Detector:
         if not measured.any():
             raise ValueError("detection.coverage leaves no pixel of the frame, expected at least one")
         return measured
+
+    @cached_property
+    def _radius(self) -> _Singles:
+        """(n_h, n_k) float32. |Q| / mean |Q| - 1 of the pixels' Qh and Qk in r.l.u."""
+        pixels = np.asarray(self.frame.pixels)
+        radius = np.hypot(pixels[:, None], pixels[None, :])
+        return np.asarray(radius / radius.mean() - 1.0, dtype=np.float32)
 
     @cached_property
     def _smooth_shapes(self) -> _Singles:

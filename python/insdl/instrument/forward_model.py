@@ -18,7 +18,7 @@ _Reals = npt.NDArray[np.float64]
 ENERGY_ZERO = "energy_zero"
 """Name of the one number that is neither a parameter nor a setting, meV: see `shifted_frame`."""
 _SETTINGS = tuple(field.name for field in fields(ImageSettings))
-_KEPT = 16  # simulators of other zeros of energy kept: a derivative needs four
+_KEPT = 32  # simulators of other zeros of energy that are kept
 
 
 def shifted_frame(frame: ImageFrame, energy_zero: float) -> ImageFrame:

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from insdl.learn.counting_likelihood import bin_backgrounds
+
 _Reals = npt.NDArray[np.float64]
 Expected = Callable[[npt.ArrayLike], npt.NDArray[Any]]
 """Expected images (n, ...) of rows of parameters (n, n_parameters), such as an `insdl.instrument.ForwardModel`."""
@@ -149,8 +151,9 @@ def counting_information(
     measured: npt.NDArray[np.bool_],
     counts: float,
     background: npt.ArrayLike,
+    radial: npt.ArrayLike | None = None,
 ) -> Information:
-    """Information of a counted map of free scale, with one free flat background a bin.
+    """Information of a counted map of free scale, with one free background a bin.
 
     Parameters
     ----------
@@ -158,7 +161,8 @@ def counting_information(
     names : of its parameters.
     measured : (n_bins, n_h, n_k) bool.
     counts : signal counts of all measured pixels together.
-    background : (n_bins,) or one number, 0 to below 1. The background's share of all counts of each bin.
+    background : (n_bins,) or one number, 0 to below 1. The flat background's share of all counts of each bin.
+    radial : (n_h, n_k) or None. A shape that every bin's background may have besides, see `bin_backgrounds`.
 
     Returns
     -------
@@ -173,10 +177,9 @@ def counting_information(
     seen = np.maximum(measured.sum(axis=(1, 2)), 1)
     level = np.sum(signal, axis=(1, 2), where=measured) / seen * share / (1.0 - share)
     mean = (signal + level[:, None, None])[measured]
-    bins = np.nonzero(measured)[0]
-    flat = (bins == np.arange(n_bins)[:, None]).astype(np.float64)
-    slopes = np.concatenate([factor * jacobian.derivative[:, measured], signal[measured][None], flat])
-    free = ("log scale", *(f"background {i}" for i in range(n_bins)))
+    shapes = bin_backgrounds(measured, radial=radial)[:, measured]
+    slopes = np.concatenate([factor * jacobian.derivative[:, measured], signal[measured][None], shapes])
+    free = ("log scale", *(f"background {i}" for i in range(len(shapes))))
     dark = mean <= 0
     if dark.any():  # nothing is expected there and nothing is counted: such pixels carry no noise and no slope
         slopes, mean = slopes[:, ~dark], mean[~dark]
