@@ -43,9 +43,7 @@ class MapInferenceSettings:
     components : principal components of the baseline; fewer are taken where there are few pairs.
     """
 
-    training: TrainingSettings = TrainingSettings(
-        epochs=12, samples_per_epoch=5000, batch_size=64, learning_rate=3e-3, patience=None
-    )
+    training: TrainingSettings = TrainingSettings(epochs=12, samples_per_epoch=5000, batch_size=64, learning_rate=3e-3)
     examples: int = 400
     pairs: int = 8000
     validation: int = 600

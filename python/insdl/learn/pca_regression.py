@@ -75,10 +75,7 @@ def fit_pca_regression(
     mean, scale = flat.mean(axis=0), flat.std(axis=0)
     scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-30), scale, np.inf).astype(np.float32)
     standard = (flat - mean) / scale
-    covariance = standard.T @ standard / len(standard)
-    values, vectors = np.linalg.eigh(covariance)
-    axes = np.ascontiguousarray(vectors[:, ::-1][:, :components].T)
-    spread = np.sqrt(np.maximum(values[::-1][:components], 1e-12)).astype(np.float32)
+    axes, spread = _principal(standard, components)
     terms = _terms(standard @ axes.T / spread, degree)
     held = np.arange(len(flat)) % 10 == 9
     centre = wanted.mean(axis=0)
@@ -96,6 +93,19 @@ def fit_pca_regression(
             best, found, error = score, coefficients, rms
     found[0] += centre  # the first term is the constant one
     return PcaRegression(mean, scale, axes, spread, found, degree, error)
+
+
+def _principal(standard: _Singles, components: int) -> tuple[_Singles, _Singles]:
+    """The first principal axes (k, n_pixels) of centred images (n, n_pixels), and the standard deviations along them (k,)."""
+    if min(standard.shape) < 10 * components:
+        _, values, axes = np.linalg.svd(standard, full_matrices=False)
+    else:  # a few of thousands: Lanczos, from a fixed start
+        from scipy.sparse.linalg import svds
+
+        _, values, axes = svds(standard, k=components, v0=np.ones(min(standard.shape), dtype=np.float32))
+        values, axes = values[::-1], axes[::-1]
+    spread = np.maximum(values[:components], 1e-6) / np.sqrt(len(standard))
+    return np.ascontiguousarray(axes[:components], dtype=np.float32), spread.astype(np.float32)
 
 
 def _terms(scores: npt.NDArray[np.floating], degree: int) -> _Singles:
