@@ -57,7 +57,9 @@ def clean(configuration: Configuration, *, width: float = 1.0, slope: float = 0.
     """The configuration with known widths, a given slope of every background, and a fifth background."""
     nuisances = configuration.detection.nuisances
     window = nuisances.window.model_copy(update={"slope": slope, "share": 0.2})
-    detection = configuration.detection.model_copy(update={"nuisances": nuisances.model_copy(update={"window": window})})
+    detection = configuration.detection.model_copy(
+        update={"nuisances": nuisances.model_copy(update={"window": window})}
+    )
     widths = configuration.settings.model_copy(update={"width_factor": width, "extra_sigma_q": 0.0})
     return configuration.model_copy(update={"settings": widths, "detection": detection})
 
@@ -75,7 +77,12 @@ def shifts(inference: MapInference, settings: Rb2mnf4Settings, *, n: int = 512) 
     errors = {}
     for name, (configuration, nuisances) in cases.items():
         maps = CountedMaps(
-            configuration, inference.parameters, stream="shifts", nuisances=nuisances, measured=inference.measured, threads=1
+            configuration,
+            inference.parameters,
+            stream="shifts",
+            nuisances=nuisances,
+            measured=inference.measured,
+            threads=1,
         )
         found = []
         for begin in range(0, n, 64):
