@@ -239,6 +239,7 @@ def explained(inference: MapInference, measurement: Measurement) -> dict[str, np
     maps = {}
     for name in ("J1", "J2"):
         quarter = to_pixels(grad_cam(network, view, target=name, layer="block1", sign="signed"), grid)[0]
+        quarter = 0.5 * (quarter + quarter.T)  # Qh and Qk are one in the view, though not in the network's kernels
         half = np.concatenate([quarter[:, ::-1], quarter], axis=1)
         maps[name] = np.concatenate([half[::-1], half], axis=0)
     return maps

@@ -48,10 +48,10 @@ def write_report(
             measured=measurement.measured,
         ),
         "held-out": plot.estimates(
-            held_out.truth[:300],
-            held_out.estimate[:300],
-            held_out.sigma[:300],
-            tuple(result["truth"] or result["network"]["estimate"]),
+            held_out.truth[:300, : len(NAMED)],
+            held_out.estimate[:300, : len(NAMED)],
+            held_out.sigma[:300, : len(NAMED)],
+            NAMED,
             title="Held-out simulated maps, network",
         ),
         "training": plot.histories(
