@@ -53,9 +53,9 @@ class Rb2mnf4Settings:
     windows: tuple[tuple[float, float], ...] = WINDOWS
     seed: int = 0
     training_images: int = 5000
-    validation_images: int = 600
+    validation_images: int = 1000
     posterior_images: int = 8000
-    training: TrainingSettings = TrainingSettings(epochs=12, batch_size=64, learning_rate=3e-3)
+    training: TrainingSettings = TrainingSettings(epochs=32, batch_size=64, learning_rate=3e-3)
     test_images: int = 1000
     refined_images: int = 100
     own_counts: float = 1e6

@@ -29,7 +29,8 @@ class HeldOut:
     refined, refined_sigma : (n_refined, n_parameters) float64, meV. Of the first maps.
     reference : (n_refined, n_parameters) float64, meV. Cramer-Rao bound with the prior's variance added, of the same maps.
     not_converged : int. Refinements whose last step was still longer than the tolerance.
-    rank_p_values : (n_prior,) float64 or None. Of the uniformity of the posterior's ranks; None for fewer than 100 maps.
+    rank_p_values : (n_prior,) float64 or None. Of the uniformity of the posterior's ranks on maps of any number of counts;
+        None for fewer than 100 maps.
     """
 
     truth: _Array
@@ -114,7 +115,7 @@ def held_out(
         refined_sigma=np.array(sigma),
         reference=np.array(reference),
         not_converged=failed,
-        rank_p_values=_ranks(inference, seen, truth, seed) if n_maps >= 100 else None,
+        rank_p_values=_ranks(inference, n_maps, seed, threads) if n_maps >= 100 else None,
     )
 
 
@@ -141,11 +142,17 @@ def _bound(
     return np.sqrt(np.diag(covariance(with_prior(found, dict(zip(prior.names, prior.width, strict=True))))))
 
 
-def _ranks(inference: MapInference, views: npt.NDArray[np.float32], truth: _Array, seed: int) -> _Array:
-    features = inference.features(views)
-    drawn = [inference.posterior.sample(row, _RANKED, seed=seed + i) for i, row in enumerate(features)]
-    bins = 20 if len(truth) >= 200 else 10
-    return calibration_ranks(np.array(drawn), truth, bins=bins).p_value
+def _ranks(inference: MapInference, n_maps: int, seed: int, threads: int | None) -> _Array:
+    """Of the calibration test, on maps drawn as those that the posterior has learned from: of any number of counts."""
+    maps = inference.maps("ranks", threads=threads)
+    drawn, truth = [], []
+    for begin in range(0, n_maps, _BLOCK):
+        batch = maps.batch(range(begin, min(n_maps, begin + _BLOCK)))
+        features = inference.features(inference.views(batch.counts, batch.measured))
+        drawn += [inference.posterior.sample(row, _RANKED, seed=seed + begin + i) for i, row in enumerate(features)]
+        truth.append(batch.values)
+    bins = 20 if n_maps >= 200 else 10
+    return calibration_ranks(np.array(drawn), np.concatenate(truth), bins=bins).p_value
 
 
 def _rms(values: _Array) -> _Array:

@@ -147,6 +147,11 @@ def advice(
     return [{"windows": [list(w) for w in one.windows], "error": one.error, "ratio": one.ratio} for one in found]
 
 
+def _level(counts: float) -> _Array:
+    """log10 of counts over a million, as an array of one."""
+    return np.log10([counts / 1e6])
+
+
 def summarise(
     measurement: Measurement,
     inference: MapInference,
@@ -208,7 +213,7 @@ def summarise(
             "rmse": named(tested.rmse),
             "z_rms": named(tested.z_rms),
             "share_within_one_error": named(tested.coverage),
-            "calibration_factor": named(inference.calibration),
+            "calibration_factor": named(inference.calibration.factor(_level(signal))[0]),
             "baseline_rmse": named(tested.baseline_rmse),
             "refined_rmse": named(tested.refined_rmse),
             "refined_z_rms": named(tested.refined_z_rms),

@@ -18,6 +18,7 @@ from insdl.dataset.parameter_prior import ParameterPrior, prior_of
 from insdl.instrument.forward_model import ENERGY_ZERO, ForwardModel
 from insdl.instrument.image import ImageSettings
 from insdl.learn.counting_likelihood import CountingProblem, bin_backgrounds, fit_scale
+from insdl.learn.error_scale import ErrorScale, fit_error_scale
 from insdl.learn.importance import Reweighted, refinement_proposal, reweighted
 from insdl.learn.networks import MapRegressor, evaluation_mode
 from insdl.learn.pca_regression import PcaRegression, fit_pca_regression
@@ -43,16 +44,16 @@ class MapInferenceSettings:
     components : principal components of the baseline; fewer are taken where there are few pairs.
     """
 
-    training: TrainingSettings = TrainingSettings(epochs=12, samples_per_epoch=5000, batch_size=64, learning_rate=3e-3)
+    training: TrainingSettings = TrainingSettings(epochs=32, samples_per_epoch=5000, batch_size=64, learning_rate=3e-3)
     examples: int = 400
     pairs: int = 8000
-    validation: int = 600
+    validation: int = 1000
     components: int = 24
 
     def __post_init__(self) -> None:
-        for name in ("examples", "pairs", "validation", "components"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, least in (("examples", 1), ("pairs", 20), ("validation", 30), ("components", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ class MapInference:
     prior : of all that is fitted: model parameters, then image settings that are drawn, then the zero of energy.
     measured : (n_windows, n_h, n_k) bool.
     network : means and variances of the model parameters in units of the prior.
-    calibration : (n_parameters,) float64. By which the network's errors are multiplied: rms z-score on the validation maps.
+    calibration : by which the network's errors are multiplied, from z-scores on the validation maps.
     posterior : of all of the prior, on the network's features. baseline : of the model parameters.
     training : history of the network's training.
     """
@@ -75,7 +76,7 @@ class MapInference:
     prior: ParameterPrior
     measured: npt.NDArray[np.bool_]
     network: MapRegressor
-    calibration: _Reals
+    calibration: ErrorScale
     posterior: MixturePosterior
     baseline: PcaRegression
     training: TrainingResult
@@ -113,7 +114,8 @@ class MapInference:
         """Means and errors (n, n_parameters) of the model parameters, units of the prior."""
         mean, sigma = predict(self.network, views)
         own = self.prior.of(self.parameters)
-        return mean * own.width + own.centre, sigma * own.width * (self.calibration if errors == "calibrated" else 1.0)
+        factor = self.calibration.factor(_log_counts(views)) if errors == "calibrated" else 1.0
+        return mean * own.width + own.centre, sigma * own.width * factor
 
     def features(self, views: _Singles) -> _Singles:
         """(n, n_features) float32. What the posterior is conditioned on."""
@@ -222,8 +224,8 @@ def network_features(network: MapRegressor, views: _Singles) -> _Singles:
             mean, sigma = predict(network, views)
     finally:
         handle.remove()
-    level = views[:, -1].mean(axis=(1, 2))[:, None]
-    return np.concatenate([*[np.concatenate(found)], mean, np.log(sigma), level], axis=1).astype(np.float32)
+    level = _log_counts(views)[:, None]
+    return np.concatenate([np.concatenate(found), mean, np.log(sigma), level], axis=1).astype(np.float32)
 
 
 def train_map_inference(
@@ -297,7 +299,7 @@ def train_map_inference(
         progress=progress,
     )
     mean, sigma = predict(network, views)
-    calibration = np.sqrt(np.mean(((mean - targets) / sigma) ** 2, axis=0))
+    calibration = fit_error_scale((mean - targets) / sigma, _log_counts(views))
     views, values = held("pairs", settings.pairs)
     posterior = fit_posterior(network_features(network, views), values, prior=prior)
     components = min(settings.components, max(1, round((0.2 * len(views)) ** (1.0 / 3.0))))
@@ -315,6 +317,11 @@ def train_map_inference(
         baseline,
         history,
     )
+
+
+def _log_counts(views: _Singles) -> _Reals:
+    """(n,) float64. log10 of the counts over a million, the last channel of a view."""
+    return np.asarray(views[:, -1].mean(axis=(1, 2)), dtype=np.float64)
 
 
 class _Block:
