@@ -198,7 +198,9 @@ def test_dead_pixels_and_coverage_count_nothing() -> None:
 
 
 def test_rb2mnf4_windows_have_flat_backgrounds_of_their_share() -> None:
-    given = Detector(preset("rb2mnf4"))
+    content = preset("rb2mnf4").model_dump()
+    content["detection"]["nuisances"]["window"]["slope"] = 0.0
+    given = Detector(configuration(content))
     rng = np.random.default_rng(0)
     image = rng.random((4, 64, 64)) * np.array([1.0, 2.0, 0.5, 3.0])[:, None, None]
     on = given.expected(image, generator(0, "any", 4))
@@ -213,6 +215,20 @@ def test_rb2mnf4_windows_have_flat_backgrounds_of_their_share() -> None:
     from insdl.dataset.rb2mnf4 import away_from_bragg
 
     np.testing.assert_array_equal(given.measured, away_from_bragg(given.frame))
+    # A slope keeps every window's mean and adds what rises with |Q|, in proportion to it.
+    content["detection"]["nuisances"]["window"]["slope"] = {"kind": "uniform", "low": -0.3, "high": 0.3}
+    sloped = Detector(configuration(content)).expected(image, generator(0, "any", 4)) - off
+    pixels = np.asarray(given.frame.pixels)
+    radius = np.hypot(pixels[:, None], pixels[None, :])
+    rise = (sloped - added) / added
+    np.testing.assert_allclose(rise.mean(axis=(1, 2)), 0.0, atol=1e-4)
+    slope = rise[:, 0, 0] / (radius[0, 0] / radius.mean() - 1.0)
+    assert (np.abs(slope) < 0.3).all()
+    assert np.ptp(slope) > 0.02
+    np.testing.assert_allclose(rise, slope[:, None, None] * (radius / radius.mean() - 1.0), atol=1e-4)
+    content["detection"]["nuisances"]["window"]["slope"] = 1.5
+    with pytest.raises(ValueError, match=r"window\.slope must lie in -1 to 1"):
+        configuration(content)
 
 
 def test_the_preset_looks_like_the_measurement() -> None:

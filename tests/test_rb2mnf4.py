@@ -7,23 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from insdl.commands.rb2mnf4 import Rb2mnf4Settings, constraint, integrated_map_change, read_map, run
-from insdl.dataset import generator, simulate_set
-from insdl.dataset.prior import Range
-from insdl.dataset.rb2mnf4 import (
-    PRIOR,
-    CountedSamples,
-    CountingPrior,
-    away_from_bragg,
-    count,
-    family,
-    network_input,
-    prior_centre_and_spread,
-)
+from insdl.commands.rb2mnf4 import Rb2mnf4Settings, own_measurement, read_map, run, signal_counts
+from insdl.commands.rb2mnf4_result import integrated_map_change
+from insdl.dataset.configuration import load_configuration
+from insdl.dataset.rb2mnf4 import PRIOR, SETTINGS, away_from_bragg
 from insdl.instrument import ImageSimulator
 from insdl.instrument.frame import EnergyBlock, ImageFrame
 from insdl.instrument.rb2mnf4 import rb2mnf4_frame
-from insdl.learn.train import TrainingSettings
+from insdl.learn.train import TrainingSettings, load_checkpoint
 from insdl.materials.rb2mnf4 import LITERATURE, rb2mnf4
 
 
@@ -56,81 +47,86 @@ def test_integrated_intensity_is_the_closed_form():
     assert np.allclose(image, expected, rtol=1e-4)  # form factor interpolated, bins cut at 4.5 sigma
 
 
-def test_samples_depend_on_seed_stream_and_index_alone():
-    rival = family(rb2mnf4_frame(pixels=16, subpixels=1))
-    simulated = simulate_set([rival], 6, seed=3, stream="training")
-    again = simulate_set([rival], 4, seed=3, stream="training", threads=1)
-    assert np.array_equal(simulated.images[:4], again.images)
-    measured = away_from_bragg(rival.simulator.frame)
-    samples = CountedSamples(simulated, measured, 5, "training")
-    image, target = samples.sample(11)
-    samples.sample(0)
-    assert np.array_equal(samples.sample(11)[0], image)
-    centre, spread = prior_centre_and_spread()
-    values = target * spread + centre
-    assert any(np.allclose(values, [p["J1"], p["J2"]], atol=1e-6) for p in simulated.parameters)
-    assert image.shape == (5, 16, 16)
-    assert (image[:4][~measured] == 0).all()
+def test_preset_and_code_are_one_prior():
+    """The preset that the job learns from draws what `insdl.dataset.rb2mnf4` says, in the frame of the instrument."""
+    preset = load_configuration("rb2mnf4")
+    for name, given in {**PRIOR.ranges, **SETTINGS.ranges}.items():
+        found = preset.classes[0].own.get(name) or getattr(preset.settings, name)
+        assert (found.low, found.high) == (given.low, given.high)
+    assert np.array_equal(preset.frame.image_frame().bins, rb2mnf4_frame().bins)
+    assert Rb2mnf4Settings().configuration == preset
 
 
-def test_counts_are_poisson_with_the_stated_signal_and_background():
-    image = np.ones((2, 40, 40))
-    measured = np.ones(image.shape, dtype=bool)
-    measured[:, :4] = False
-    prior = CountingPrior(counts=Range(1e6, 1e6), background=Range(0.25, 0.25))
-    counts = count(image, measured, generator(0, "test", 0), prior)
-    assert (counts[~measured] == 0).all()
-    # flat signal of 1e6 over 2880 pixels; the background's level is its share of a whole window's mean
-    mean = 1e6 / 2880 * (1 + 0.9 * 0.25 / 0.75)
-    assert counts[measured].mean() == pytest.approx(mean, rel=5 / np.sqrt(mean * 2880))
-    assert counts[measured].var() == pytest.approx(mean, rel=0.15)
-
-
-@pytest.mark.parametrize(("ratio", "word"), [(0.1, "measured"), (0.5, "weak"), (0.9, "this is your prior")])
-def test_worth_of_an_error_bar(ratio, word):
-    assert constraint(ratio, 1.0) == word
+def test_own_measurement_has_the_stated_counts_and_is_another_one_each_time():
+    settings = Rb2mnf4Settings(windows=((1.0, 6.0),), own_counts=1e5)
+    one, two = own_measurement(settings), own_measurement(settings, number=1)
+    assert not np.array_equal(one.image, two.image)
+    # 56 % of the magnetic intensity between 1 and 8 meV lies below 6 meV (the bound of the design's window c).
+    signal = signal_counts(settings, 1e5)
+    assert signal == pytest.approx(0.5635e5, rel=1e-3)
+    background = (
+        0.25 * signal / one.measured.mean()
+    )  # a quarter of the mean over all pixels, masked ones too: within 5 %
+    assert one.image.sum() == pytest.approx(signal + background * one.measured.mean(), rel=0.05)
+    assert (one.image[~one.measured] == 0).all()
 
 
 def test_bad_maps_are_refused_in_one_sentence(tmp_path):
     frame = rb2mnf4_frame()
+    where = away_from_bragg(frame)
     np.save(tmp_path / "shape.npy", np.zeros((3, 64, 64)))
     with pytest.raises(ValueError, match=r"must have shape \(4, 64, 64\).*got \(3, 64, 64\)"):
-        read_map(tmp_path / "shape.npy", frame)
+        read_map(tmp_path / "shape.npy", frame, where)
     np.save(tmp_path / "negative.npy", np.full((4, 64, 64), -1.0))
     with pytest.raises(ValueError, match="not negative"):
-        read_map(tmp_path / "negative.npy", frame)
+        read_map(tmp_path / "negative.npy", frame, where)
     with pytest.raises(FileNotFoundError, match="there is no file"):
-        read_map(tmp_path / "missing.npy", frame)
+        read_map(tmp_path / "missing.npy", frame, where)
     with pytest.raises(ValueError, match="windows must be pairs low < high"):
         Rb2mnf4Settings(windows=((3.0, 1.0),))
-    empty = np.zeros((4, 64, 64))
-    with pytest.raises(ValueError, match="no counts"):
-        network_input(empty, np.ones(empty.shape, dtype=bool))
+    np.save(tmp_path / "empty.npy", np.zeros((4, 64, 64)))
+    with pytest.raises(ValueError, match="holds no counts where it was measured"):
+        read_map(tmp_path / "empty.npy", frame, where)
+    with pytest.raises(ValueError, match="own_counts must be positive"):
+        Rb2mnf4Settings(own_counts=0.0)
+    with pytest.raises(ValueError, match="refined_images must be at least 1"):
+        Rb2mnf4Settings(refined_images=0)
 
 
 def test_prior_is_not_centred_on_the_literature():
-    centre, spread = prior_centre_and_spread()
     assert all(PRIOR.ranges[name].low < LITERATURE[name] < PRIOR.ranges[name].high for name in PRIOR.ranges)
-    assert np.abs(centre - [LITERATURE["J1"], LITERATURE["J2"]]).max() > 0.03 * spread.max()
+    for name, given in PRIOR.ranges.items():
+        assert abs(0.5 * (given.low + given.high) - LITERATURE[name]) > 0.02 * (given.high - given.low)
 
 
 def test_job_from_end_to_end(tmp_path):
-    """A small run: every file, plain JSON, estimates inside the prior, a report without anything to load."""
+    """A small run: every file, plain JSON, a refinement that finds the truth whatever the network has learned, a report."""
     settings = Rb2mnf4Settings(
-        training_images=40,
-        validation_images=16,
-        test_images=16,
-        training=TrainingSettings(epochs=1, samples_per_epoch=64),
-        template_evaluations=5,
+        training_images=64,
+        validation_images=32,
+        posterior_images=64,
+        test_images=8,
+        refined_images=2,
+        training=TrainingSettings(epochs=1, batch_size=32),
+        importance_samples=30,
     )
     result = run(None, tmp_path / "out", settings, progress=False)
     stored = json.loads((tmp_path / "out" / "result.json").read_text())
     assert stored["estimate"] == result["estimate"]
-    assert set(stored["error"]) == {"J1", "J2"}
-    assert all(error > 0 for error in stored["error"].values())
+    for name in ("J1", "J2"):
+        assert abs(stored["estimate"][name] - LITERATURE[name]) < 5 * stored["error"][name] < 0.005
+        assert stored["constraint"][name] == "measured"
+    assert 0.9 < stored["refinement"]["chi_squared_per_degree_of_freedom"] < 1.1
     assert "ratios" in stored["cannot_tell"]
-    assert stored["truth"] == {"J1": 0.657, "J2": 0.006}
+    assert "J1: this is your prior" in stored["cannot_tell"]
+    assert stored["truth"] == dict(LITERATURE)
+    errors = [other["error"] for other in stored["identifiability"]["other_windows"]]
+    assert errors == sorted(errors)
     report = (tmp_path / "out" / "report.html").read_text()
     assert 'src="data:image/png;base64,' in report
     assert "http" not in report.split("</style>")[1]
+    assert "Known worst" in report
     assert not list(tmp_path.glob(".out-*"))
+    network, description = load_checkpoint(tmp_path / "out" / "network.pt")
+    assert network.config.outputs == ("J1", "J2", "D")
+    assert description["settings"]["seed"] == 0

@@ -114,7 +114,7 @@ def pcsmo(
 @click.option("--measured", type=_FILE, help="Counts (n_windows, 64, 64) over Qh, Qk in [-1, 1] (.npy), NaN where not "
               "measured. Without it insdl makes its own.")  # fmt: skip
 @click.option("--window", "windows", type=(float, float), multiple=True, help="An energy window, meV; once for each. "
-              "Default: 1 3, 3 4.5, 4.5 6, 6 8.")  # fmt: skip
+              "Default: 1 2.75, 2.75 4.5, 4.5 6.25, 6.25 8.")  # fmt: skip
 @click.option("--output", type=_FOLDER, default=Path("insdl-rb2mnf4"), show_default=True, help="Folder for the result.")
 @_common
 def rb2mnf4(

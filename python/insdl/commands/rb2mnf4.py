@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,79 +10,97 @@ import numpy as np
 import numpy.typing as npt
 
 from insdl.commands.progress import Stopwatch, torch_threads
-from insdl.dataset.prior import Range
+from insdl.commands.rb2mnf4_held_out import HeldOut, held_out
+from insdl.commands.rb2mnf4_result import summarise
+from insdl.dataset.configuration import Configuration, load_configuration
+from insdl.dataset.configured import ConfiguredSource
+from insdl.dataset.counted_maps import MapNuisances, with_counts, with_windows
 from insdl.dataset.randomness import generator
-from insdl.dataset.rb2mnf4 import (
-    PARAMETERS,
-    PRIOR,
-    CountedSamples,
-    CountingPrior,
-    away_from_bragg,
-    count,
-    family,
-    network_input,
-    prior_centre_and_spread,
-)
-from insdl.dataset.simulated import Family, SimulatedSet, simulate_set
 from insdl.explain.cam import grad_cam, layer_grid, to_pixels
-from insdl.instrument.frame import EnergyBlock, ImageFrame
-from insdl.instrument.image import ImageSettings, ImageSimulator
+from insdl.instrument.counts import count_images
+from insdl.instrument.frame import ImageFrame
 from insdl.instrument.measurement import Measurement, file_sha256, load_array
-from insdl.instrument.rb2mnf4 import INCIDENT_ENERGY, PIXELS, SIGMA_ENERGY, SIGMA_Q, WINDOWS, rb2mnf4_frame
-from insdl.learn.networks import MapRegressor
-from insdl.learn.templates import TemplateFit, best_template
-from insdl.learn.train import TrainingResult, TrainingSettings, predict, train
+from insdl.instrument.rb2mnf4 import INCIDENT_ENERGY, WINDOWS
+from insdl.learn.map_inference import MapInference, MapInferenceSettings, forward_model, free_prior, train_map_inference
+from insdl.learn.train import TrainingSettings
 from insdl.materials.rb2mnf4 import LITERATURE
-from insdl.materials.rb2mnf4 import rb2mnf4 as rb2mnf4_model
-from insdl.provenance import complete_folder, versions, write_json
+from insdl.provenance import complete_folder, write_json
 
 _Array = npt.NDArray[np.float64]
-_Samples = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+_WHOLE = (1.0, 8.0)
+"""meV. Counts are those of a map of this window: the same time of measuring, whatever the windows."""
 
 
 @dataclass(frozen=True)
 class Rb2mnf4Settings:
-    """What a run does; all of it is written into its result. See `insdl.commands.pcsmo.PcsmoSettings` for the names.
+    """What a run does; all of it is written into its result.
 
-    ``windows`` are the energy windows of the map, meV; ``own_counts`` the signal counts of a measurement made here.
+    Attributes
+    ----------
+    windows : energy windows of the map, meV.
+    seed : of everything random.
+    training_images : maps of an epoch; every map of the training is a new one.
+    validation_images : on which the best epoch is chosen and the network's errors are calibrated.
+    posterior_images : of which the posterior and the baseline learn.
+    training : of the network besides.
+    test_images : held-out maps. refined_images : how many of them are refined through the simulator too.
+    own_counts : signal counts that a measurement made here would have in one window of 1 to 8 meV.
+    energy_zero_sigma : meV, how well the zero of energy is known; 0 for exactly.
+    importance_samples : simulated maps for the final posterior of the measurement.
+    threads : of everything; None for all processors.
     """
 
     windows: tuple[tuple[float, float], ...] = WINDOWS
     seed: int = 0
-    training_images: int = 6000
-    validation_images: int = 600
+    training_images: int = 5000
+    validation_images: int = 1000
+    posterior_images: int = 8000
+    training: TrainingSettings = TrainingSettings(epochs=32, batch_size=64, learning_rate=3e-3)
     test_images: int = 1000
-    training: TrainingSettings = TrainingSettings(
-        epochs=12, samples_per_epoch=4000, batch_size=64, learning_rate=2e-3, patience=6
-    )
-    template_evaluations: int = 400
+    refined_images: int = 100
     own_counts: float = 1e6
+    energy_zero_sigma: float = 0.0
+    importance_samples: int = 200
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("training_images", "validation_images", "test_images", "template_evaluations"):
+        for name in (
+            "training_images",
+            "validation_images",
+            "posterior_images",
+            "test_images",
+            "refined_images",
+            "importance_samples",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.own_counts > 0 or not self.energy_zero_sigma >= 0:
+            raise ValueError(
+                f"own_counts must be positive and energy_zero_sigma not negative, got {self.own_counts} and "
+                f"{self.energy_zero_sigma}"
+            )
         if not self.windows or not all(0 <= low < high < INCIDENT_ENERGY for low, high in self.windows):
             raise ValueError(
                 f"windows must be pairs low < high between 0 and Ei = {INCIDENT_ENERGY} meV, got {self.windows}"
             )
 
+    @property
+    def configuration(self) -> Configuration:
+        """The preset "rb2mnf4" in these windows."""
+        given = load_configuration("rb2mnf4").model_copy(update={"seed": self.seed})
+        return with_windows(given, self.windows)
 
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """The network on the held-out set: truth, estimate and calibrated error bar, (n, 2), meV; z-scores before calibration."""
-
-    truth: _Array
-    estimate: _Array
-    sigma: _Array
-    rmse: _Array
-    z_rms: _Array
-    coverage: _Array
+    @property
+    def nuisances(self) -> MapNuisances:
+        """What is drawn for a map besides the preset's nuisances."""
+        return MapNuisances(energy_zero_sigma=self.energy_zero_sigma)
 
 
-def read_map(path: Path, frame: ImageFrame) -> Measurement:
-    """A map of counts (n_windows, 64, 64), Qh and Qk ascending over [-1, 1] r.l.u.; NaN where not measured."""
+def read_map(path: Path, frame: ImageFrame, measured: npt.NDArray[np.bool_]) -> Measurement:
+    """A map of counts (n_windows, 64, 64), Qh and Qk ascending over [-1, 1] r.l.u.; NaN where not measured.
+
+    ``measured`` is False where Bragg peaks are left out.
+    """
     counts = load_array(path)
     if counts.shape != frame.shape:
         raise ValueError(
@@ -93,43 +109,52 @@ def read_map(path: Path, frame: ImageFrame) -> Measurement:
         )
     if (counts < 0).any() or np.isinf(counts).any():
         raise ValueError(f"counts must be finite and not negative (NaN: not measured), got {np.nanmin(counts)}")
-    measured = np.isfinite(counts) & away_from_bragg(frame)
-    return Measurement(np.where(measured, counts, 0.0), measured, path.name, file_sha256(path))
+    seen = np.isfinite(counts) & measured
+    if not np.sum(counts, where=seen) > 0:
+        raise ValueError(f"the map in {path.name} holds no counts where it was measured")
+    return Measurement(np.where(seen, counts, 0.0), seen, path.name, file_sha256(path))
 
 
-def own_measurement(simulator: ImageSimulator, settings: Rb2mnf4Settings) -> Measurement:
-    """A measurement made here: literature parameters, Poisson counts, background, its own seed."""
-    measured = away_from_bragg(simulator.frame)
-    prior = CountingPrior(counts=Range(settings.own_counts, settings.own_counts), background=Range(0.2, 0.2))
-    literature: dict[str, Any] = dict(LITERATURE)
-    image = simulator.simulate(ImageSettings(), threads=settings.threads, **literature)
-    counts = count(image, measured, generator(settings.seed, "own measurement", 0), prior)
+def literature_images(configuration: Configuration, *, threads: int | None = None) -> _Array:
+    """(n_windows, 64, 64) float64. Expected map at the literature values and nominal widths, integrated over each window."""
+    prior = free_prior(configuration, MapNuisances())
+    values = [LITERATURE[name] if name in LITERATURE else {"width_factor": 1.0}.get(name, 0.0) for name in prior.names]
+    image: _Array = forward_model(configuration, prior, threads=threads)(np.array([values]))[0]
+    return image
+
+
+def signal_counts(settings: Rb2mnf4Settings, counts: float) -> float:
+    """Signal counts in these windows where a map of 1 to 8 meV has ``counts``, at the literature values."""
+    given = settings.configuration
+    parts = []
+    for configuration in (given, with_windows(given, [_WHOLE])):
+        measured = ConfiguredSource(configuration).detector.measured
+        parts.append(float(literature_images(configuration, threads=settings.threads)[measured].sum()))
+    return counts * parts[0] / parts[1]
+
+
+def own_measurement(settings: Rb2mnf4Settings, *, number: int = 0) -> Measurement:
+    """A measurement made here: literature parameters, Poisson counts, a fifth of them background, its own seed."""
+    configuration = settings.configuration
+    measured = ConfiguredSource(configuration).detector.measured
+    image = literature_images(configuration, threads=settings.threads)
+    total = signal_counts(settings, settings.own_counts)
+    mean = image * (total / float(image[measured].sum()))
+    mean += 0.25 * mean.mean(axis=(1, 2), keepdims=True)
+    counts = count_images(
+        mean[None].astype(np.float32), seed=settings.seed, stream="own measurement", indices=np.array([number])
+    )[0]
     source = (
-        f"made by insdl: J1 = {LITERATURE['J1']}, J2 = {LITERATURE['J2']} meV, {settings.own_counts:.0f} counts "
-        "of signal, 20 % background"
+        f"made by insdl: J1 = {LITERATURE['J1']}, J2 = {LITERATURE['J2']} meV, {total:.3g} counts of signal, "
+        "20 % background"
     )
-    return Measurement(counts.astype(np.float64), measured, source, "none")
-
-
-def integrated_map_change(factor: float = 1.3) -> float:
-    """Largest relative change of the energy-integrated map when J1, J2 and D are all multiplied by ``factor``.
-
-    Integrated over all energies at fixed L the intensity is S sqrt((A - B)/(A + B)) in Q: a function of ratios of the
-    parameters only.
-    """
-    block = EnergyBlock([(-5.0, 24.0)], INCIDENT_ENERGY, (SIGMA_ENERGY, 0.0, 0.0), SIGMA_Q, fixed_l=0.0)
-    pixels = np.asarray(rb2mnf4_frame().pixels)
-    simulator = ImageSimulator(rb2mnf4_model(), ImageFrame([block], pixels, subpixels=2), margin=0.07)
-    literature: dict[str, Any] = dict(LITERATURE)
-    first = simulator.simulate(**literature)
-    scaled = simulator.simulate(**{name: factor * value for name, value in literature.items()})
-    return float(np.abs(scaled - first).max() / first.max())
+    return Measurement(np.where(measured, counts, 0.0).astype(np.float64), measured, source, "none")
 
 
 def run(
     measured_file: Path | None, folder: Path, settings: Rb2mnf4Settings, *, progress: bool = True
 ) -> dict[str, Any]:
-    """Simulate, train, test, estimate and explain; writes result.json, report.html, pictures and the network.
+    """Train, test, estimate, refine and explain; writes result.json, report.html, pictures and the network.
 
     Parameters
     ----------
@@ -143,172 +168,78 @@ def run(
     from insdl.commands.rb2mnf4_report import write_report
 
     watch = Stopwatch(progress)
-    rival = family(rb2mnf4_frame(settings.windows))
-    frame = rival.simulator.frame
-    measurement = (
-        own_measurement(rival.simulator, settings) if measured_file is None else read_map(measured_file, frame)
-    )
+    configuration = settings.configuration
+    frame = configuration.frame.image_frame()
+    looked_at = ConfiguredSource(configuration).detector.measured
+    measurement = own_measurement(settings) if measured_file is None else read_map(measured_file, frame, looked_at)
     with complete_folder(folder) as work:
-        with watch("simulation"):
-            sets = {name: _simulated(rival, name, settings, progress) for name in ("training", "validation", "test")}
-        samples = {
-            name: CountedSamples(sets[name], measurement.measured, settings.seed, name, order="once").arrays()
-            for name in ("validation", "test")
-        }
-        with watch("network"):
-            network, training = _trained(sets["training"], samples["validation"], measurement, work, settings, progress)
+        with watch("simulation and network"):
+            inference = trained(settings, measurement, work, progress=progress)
         with watch("held-out test"):
-            held_out, factor = _held_out(network, samples)
-        centre, spread = prior_centre_and_spread()
-        view = network_input(measurement.image, measurement.measured)[None]
-        mean, sigma = predict(network, view)
-        estimate, error = mean[0] * spread + centre, sigma[0] * spread * factor
-        with watch("template"):
-            fit = best_template(
-                measurement.image,
-                measurement.measured,
-                rival,
-                sets["training"],
-                unit=_unit(sets["training"], measurement),
-                transform=np.asarray,
-                offsets="per-bin",
-                scales=(1.0,),
-                evaluations=settings.template_evaluations,
-                threads=settings.threads,
+            tested = tested_at(inference, settings, settings.own_counts)
+        with watch("refinement"):
+            expected = inference.forward(threads=settings.threads)
+            refinement, problem = inference.refine(
+                measurement.image, measurement.measured, expected=expected, seed=settings.seed
             )
-        grid = layer_grid(network, layer="block1", image_shape=network.config.image_shape)
-        maps = {
-            name: to_pixels(grad_cam(network, view, target=name, layer="block1", sign="signed"), grid)[0]
-            for name in PARAMETERS
-        }
-        result = summarise(measurement, estimate, error, held_out, factor, fit, training, sets, settings)
+            rng = generator(settings.seed, "importance", 0)
+            posterior = inference.reweighted(
+                problem, refinement, expected=expected, n_samples=settings.importance_samples, rng=rng
+            )
+        with watch("what it can tell"):
+            result = summarise(measurement, inference, refinement, posterior, tested, settings)
         with watch("report"):
-            write_report(work, result, measurement, frame, held_out, training, maps)
+            write_report(
+                work, result, measurement, frame, tested, inference.training, explained(inference, measurement)
+            )
         result["timings_seconds"] = watch.seconds
         write_json(work / "result.json", result)
     return result
 
 
-def _unit(training: SimulatedSet, measurement: Measurement) -> float:
-    """Counts per unit of the simulated images, so that a template starts at about the measurement's level."""
-    typical = float(np.mean(training.images[:100].astype(np.float64)[:, measurement.measured]))
-    return float(measurement.image[measurement.measured].mean()) / typical
-
-
-def _simulated(rival: Family, name: str, settings: Rb2mnf4Settings, progress: bool) -> SimulatedSet:
-    n = getattr(settings, f"{name}_images")
-    return simulate_set([rival], n, seed=settings.seed, stream=name, threads=settings.threads, progress=progress)
-
-
-def _trained(
-    simulated: SimulatedSet,
-    validation: _Samples,
-    measurement: Measurement,
-    work: Path,
-    settings: Rb2mnf4Settings,
-    progress: bool,
-) -> tuple[MapRegressor, TrainingResult]:
-    samples = CountedSamples(simulated, measurement.measured, settings.seed, "training")
-    network = MapRegressor(len(measurement.image) + 1, parameters=PARAMETERS, pixels=PIXELS, seed=settings.seed)
-    network.standardise_pixels(samples.arrays(400)[0])
-    training = train(
-        network,
-        sample=samples.sample,
-        validation=validation,
-        settings=replace(settings.training, seed=settings.seed, threads=torch_threads(settings.threads)),
+def trained(settings: Rb2mnf4Settings, measurement: Measurement, work: Path, *, progress: bool = False) -> MapInference:
+    """What is learned for a measurement's windows and mask; the network is written into the folder."""
+    training = replace(
+        settings.training,
+        samples_per_epoch=settings.training_images,
+        seed=settings.seed,
+        threads=torch_threads(settings.threads),
+    )
+    return train_map_inference(
+        settings.configuration,
+        nuisances=settings.nuisances,
+        measured=measurement.measured,
+        settings=MapInferenceSettings(
+            training=training, pairs=settings.posterior_images, validation=settings.validation_images
+        ),
+        threads=settings.threads,
         checkpoint=work / "network.pt",
         description={"job": "rb2mnf4", "settings": asdict(settings), "measurement": measurement.source},
         progress="bar" if progress else "silent",
     )
-    return network, training
 
 
-def _held_out(network: MapRegressor, samples: dict[str, _Samples]) -> tuple[HeldOut, _Array]:
-    """The held-out test; error bars are scaled by the rms z-score of the *validation* set, per parameter."""
-    centre, spread = prior_centre_and_spread()
-
-    def look(name: str) -> tuple[_Array, _Array, _Array]:
-        images, targets = samples[name]
-        mean, sigma = predict(network, images)
-        return targets * spread + centre, mean * spread + centre, sigma * spread
-
-    truth, estimate, sigma = look("validation")
-    factor = np.sqrt(np.mean(((estimate - truth) / sigma) ** 2, axis=0))
-    truth, estimate, sigma = look("test")
-    z = (estimate - truth) / sigma
-    sigma = sigma * factor
-    return (
-        HeldOut(
-            truth,
-            estimate,
-            sigma,
-            rmse=np.sqrt(np.mean((estimate - truth) ** 2, axis=0)),
-            z_rms=np.sqrt(np.mean(z**2, axis=0)),
-            coverage=np.mean(np.abs(estimate - truth) < sigma, axis=0),
-        ),
-        factor,
+def tested_at(inference: MapInference, settings: Rb2mnf4Settings, counts: float) -> HeldOut:
+    """The held-out test on maps of a time of measuring that gives ``counts`` between 1 and 8 meV."""
+    return held_out(
+        inference,
+        with_counts(inference.configuration, signal_counts(settings, counts)),
+        n_maps=settings.test_images,
+        n_refined=settings.refined_images,
+        seed=settings.seed,
+        threads=settings.threads,
     )
 
 
-def constraint(error: float, prior_spread: float) -> str:
-    """What an error bar is worth against the prior's: "measured", "weak" or "this is your prior"."""
-    ratio = error / prior_spread
-    return "measured" if ratio < 0.3 else "weak" if ratio < 0.7 else "this is your prior"
-
-
-def cannot_tell(change: float) -> str:
-    """What an energy-integrated map cannot tell, in plain words."""
-    return (
-        "A map integrated over all energies cannot give absolute exchange constants: its intensity depends only on ratios of "
-        f"J1, J2 and D. Multiplying all of them by 1.3 changes the integrated map by no more than {change:.1e} of its "
-        "maximum (computed in this run). What fixes J1 is an edge of an energy window that cuts the band of magnons "
-        "(at the literature values it ends at 6.54 meV); an edge above the top of the band tells nothing."
-    )
-
-
-def summarise(
-    measurement: Measurement,
-    estimate: _Array,
-    error: _Array,
-    held_out: HeldOut,
-    factor: _Array,
-    fit: TemplateFit,
-    training: TrainingResult,
-    sets: dict[str, SimulatedSet],
-    settings: Rb2mnf4Settings,
-) -> dict[str, Any]:
-    """The content of result.json (timings are added at the end)."""
-    _, spread = prior_centre_and_spread()
-
-    def named(values: Sequence[float] | _Array) -> dict[str, float]:
-        return dict(zip(PARAMETERS, map(float, values), strict=True))
-
-    own = measurement.sha256 == "none"
-    return {
-        "job": "rb2mnf4",
-        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "measurement": {"source": measurement.source, "sha256": measurement.sha256},
-        "windows": [list(window) for window in settings.windows],
-        "estimate": named(estimate),
-        "error": named(error),
-        "constraint": {name: constraint(e, s) for name, e, s in zip(PARAMETERS, error, spread, strict=True)},
-        "truth": {name: LITERATURE[name] for name in PARAMETERS} if own else None,
-        "literature": {"J1": [0.657, 0.002], "J2": [0.006, 0.003]},
-        "prior": {name: [PRIOR.ranges[name].low, PRIOR.ranges[name].high] for name in PRIOR.ranges},
-        "held_out": {
-            "rmse": named(held_out.rmse),
-            "z_rms_before_calibration": named(held_out.z_rms),
-            "calibration_factor": named(factor),
-            "share_within_one_error": named(held_out.coverage),
-        },
-        "template": asdict(fit),
-        "cannot_tell": cannot_tell(integrated_map_change()),
-        "replaced_draws": {name: s.replaced for name, s in sets.items()},
-        "training": {
-            "best_epoch": training.best_epoch + 1,
-            "epochs": len(training.history),
-            "seconds": training.seconds,
-        },
-        "configuration": asdict(settings),
-        "versions": versions(),
-    }
+def explained(inference: MapInference, measurement: Measurement) -> dict[str, npt.NDArray[np.floating]]:
+    """Grad-CAM of J1 and J2, (64, 64): the network sees one quarter, which stands for all four."""
+    network = inference.network
+    view = inference.views(measurement.image[None], measurement.measured[None])
+    grid = layer_grid(network, layer="block1", image_shape=network.config.image_shape)
+    maps = {}
+    for name in ("J1", "J2"):
+        quarter = to_pixels(grad_cam(network, view, target=name, layer="block1", sign="signed"), grid)[0]
+        quarter = 0.5 * (quarter + quarter.T)  # Qh and Qk are one in the view, though not in the network's kernels
+        half = np.concatenate([quarter[:, ::-1], quarter], axis=1)
+        maps[name] = np.concatenate([half[::-1], half], axis=0)
+    return maps

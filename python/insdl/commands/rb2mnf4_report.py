@@ -10,21 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from insdl import plot
-from insdl.dataset.rb2mnf4 import PARAMETERS
+from insdl.commands.rb2mnf4_result import NAMED
 from insdl.instrument.frame import ImageFrame
 from insdl.instrument.measurement import Measurement
 from insdl.learn.train import TrainingResult
 from insdl.report import Picture, Section, Table, png, render
 
 if TYPE_CHECKING:
-    from insdl.commands.rb2mnf4 import HeldOut
+    from insdl.commands.rb2mnf4_held_out import HeldOut
 
 
 def estimate_sentence(result: dict[str, Any]) -> str:
     """The estimate in one sentence."""
     parts = [
         f"{name} = {result['estimate'][name]:.4f} ± {result['error'][name]:.4f} meV ({result['constraint'][name]})"
-        for name in PARAMETERS
+        for name in NAMED
     ]
     return ", ".join(parts) + "."
 
@@ -48,11 +48,11 @@ def write_report(
             measured=measurement.measured,
         ),
         "held-out": plot.estimates(
-            held_out.truth[:300],
-            held_out.estimate[:300],
-            held_out.sigma[:300],
-            PARAMETERS,
-            title="Held-out simulated maps",
+            held_out.truth[:300, : len(NAMED)],
+            held_out.estimate[:300, : len(NAMED)],
+            held_out.sigma[:300, : len(NAMED)],
+            NAMED,
+            title="Held-out simulated maps, network",
         ),
         "training": plot.histories(
             {"network": ([e.train_loss for e in training.history], [e.validation_loss for e in training.history])},
@@ -78,54 +78,73 @@ def write_report(
 
 
 def _sections(result: dict[str, Any], images: dict[str, bytes]) -> list[Section]:
-    truth = result["truth"]
-    template = result["template"]["parameters"]
+    truth, tested, statement = result["truth"], result["held_out"], result["identifiability"]
     estimates = Table(
-        ["", "network (meV)", "error (meV)", "worth", "template (meV)", "literature (meV)", "truth of this map (meV)"],
+        ["meV", "refined", "error", "worth", "network", "error", "components", "literature", "truth of this map"],
         [
             [
                 name,
                 f"{result['estimate'][name]:.4f}",
                 f"{result['error'][name]:.4f}",
                 result["constraint"][name],
-                f"{template[name]:.4f}",
-                "{:.3f} ± {:.3f}".format(*result["literature"][name]),
+                f"{result['network']['estimate'][name]:.4f}",
+                f"{result['network']['error'][name]:.4f}",
+                f"{result['baseline'][name]:.4f}",
+                "{:.3f} ± {:.3f}".format(*result["literature"][name]) if name in result["literature"] else "",
                 f"{truth[name]:.4f}" if truth else "unknown",
             ]
-            for name in PARAMETERS
+            for name in result["network"]["estimate"]
         ],
     )
-    tested = result["held_out"]
     test = Table(
-        ["", "rmse (meV)", "rms z-score before calibration", "factor on the error", "share within one error"],
+        ["", *tested["rmse"]],
         [
-            [
-                name,
-                f"{tested['rmse'][name]:.5f}",
-                f"{tested['z_rms_before_calibration'][name]:.2f}",
-                f"{tested['calibration_factor'][name]:.2f}",
-                f"{100 * tested['share_within_one_error'][name]:.0f} %",
-            ]
-            for name in PARAMETERS
+            [label, *(f"{value:{form}}" for value in tested[key].values())]
+            for label, key, form in (
+                ("rms error of the network (meV)", "rmse", ".5f"),
+                ("rms error of principal components with a cubic regression (meV)", "baseline_rmse", ".5f"),
+                ("rms error after refinement (meV)", "refined_rmse", ".5f"),
+                ("Cramér-Rao bound and prior, rms (meV)", "reference_rms", ".5f"),
+                ("rms z-score of the network", "z_rms", ".2f"),
+                ("rms z-score after refinement", "refined_z_rms", ".2f"),
+                ("share within one error of the network", "share_within_one_error", ".2f"),
+            )
         ],
     )
+    fit = result["refinement"]
+    moved = statement["shift_by_0.05_meV_of_energy_zero"]
+    best = statement["other_windows"][0]
     return [
         Section("The measurement", [f"Source: {result['measurement']['source']}.", Picture(images["measured"], "Counts.")]),
         Section(
             "The estimate",
             [
                 estimates,
-                "Worth: the error against the prior's width; under 0.3 measured, 0.3 to 0.7 weak, above it is the prior. "
-                "Template: the simulated map that correlates best with the counts, each window with a free flat background "
-                f"(r = {result['template']['correlation']:.4f}).",
+                "Refined: the most probable values by the likelihood of the counts, through the simulator, from the network's "
+                f"answer on (chi-squared {fit['chi_squared_per_degree_of_freedom']:.3f} per degree of freedom, "
+                f"{fit['steps']} steps{'' if fit['converged'] else ', not converged'}). Components: the baseline, principal "
+                "components of the map and a cubic polynomial in them.",
                 "Agreement with the literature is no evidence where the prior is as narrow as the claim; the held-out test is.",
+            ],
+        ),
+        Section(
+            "What this map can tell",
+            [
+                "r is the error over the prior's width: under 0.3 measured, 0.3 to 0.7 weak, above it is the prior.",
+                *(f"{sentence.rstrip('.')}." for sentence in statement["sentences"]),
+                "A zero of energy that is wrong by 0.05 meV would move "
+                + ", ".join(f"{name} by {moved[name]:+.4f} meV" for name in NAMED)
+                + ".",
+                "Of the windows tried for the same time of measuring, "
+                + ", ".join(f"{low:g} to {high:g}" for low, high in best["windows"])
+                + f" meV tell J1 best: ± {best['error']:.4f} meV (r = {best['ratio']:.2g}).",
             ],
         ),
         Section("How sure", [test, Picture(images["held-out"], "Maps that nothing was chosen on."), Picture(
             images["training"], "Negative log-likelihood.")]),
-        Section("What a map cannot tell", [result["cannot_tell"]]),
+        Section("What no map can tell", [result["cannot_tell"]]),
         Section("Because of what", [Picture(images[f"grad-cam-{name}"], f"Where the network looks for {name}: red raises "
-                "the estimate, blue lowers it.") for name in PARAMETERS]),
+                "the estimate, blue lowers it.") for name in NAMED]),
         Section(
             "What made this",
             [

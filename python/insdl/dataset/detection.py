@@ -147,7 +147,9 @@ class Detector:
         numbers = own.present(nuisances.window)
         if signal is not None and numbers:
             share = np.array([draw(nuisances.window.share, numbers) for _ in signal], dtype=np.float32)
-            mean += (signal * share / (1.0 - share))[:, None, None]
+            flat = (signal * share / (1.0 - share))[:, None, None]
+            slope = np.array([draw(nuisances.window.slope, numbers) for _ in signal], dtype=np.float32)
+            mean += flat if not slope.any() else flat * np.maximum(1.0 + slope[:, None, None] * self._radius, 0.0)
         halo = nuisances.halo
         if numbers := own.present(halo):
             names = ("level", "edge", "width", "energy", "energy_width")
@@ -199,6 +201,13 @@ class Detector:
         if not measured.any():
             raise ValueError("detection.coverage leaves no pixel of the frame, expected at least one")
         return measured
+
+    @cached_property
+    def _radius(self) -> _Singles:
+        """(n_h, n_k) float32. |Q| / mean |Q| - 1 of the pixels' Qh and Qk in r.l.u."""
+        pixels = np.asarray(self.frame.pixels)
+        radius = np.hypot(pixels[:, None], pixels[None, :])
+        return np.asarray(radius / radius.mean() - 1.0, dtype=np.float32)
 
     @cached_property
     def _smooth_shapes(self) -> _Singles:

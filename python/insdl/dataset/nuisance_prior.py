@@ -69,10 +69,13 @@ class SmoothPrior(Section):
 
 
 class WindowPrior(Section):
-    """A flat background of its own for each energy bin."""
+    """A background of its own for each energy bin: flat, or rising with the distance from Q = 0."""
 
     probability: Probability = 0.0
     share: Distribution = Field(default=0.2, description="share of the bin's counts that are background, below 1")
+    slope: Distribution = Field(
+        default=0.0, description="-1 to 1, drawn for each bin: background = level (1 + slope (|Q| / mean |Q| - 1))"
+    )
 
 
 class HaloPrior(Section):
@@ -168,6 +171,8 @@ class Nuisances(Section):
                 raise ValueError(f"{name} must lie in 0 to 1, got {low:g} to {high:g}")
         if bounds(self.window.share)[0] < 0 or bounds(self.window.share)[1] >= 1:
             raise ValueError(f"window.share must lie in 0 to 1, below 1, got {bounds(self.window.share)}")
+        if not -1 <= bounds(self.window.slope)[0] <= bounds(self.window.slope)[1] <= 1:
+            raise ValueError(f"window.slope must lie in -1 to 1, got {bounds(self.window.slope)}")
         levels = {
             f"{name}.level": getattr(self, name).level for name in ("phonons", "elastic", "aluminium", "smooth", "halo")
         }

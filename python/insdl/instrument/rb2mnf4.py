@@ -10,8 +10,8 @@ from insdl.instrument.frame import EnergyBlock, ImageFrame
 
 INCIDENT_ENERGY = 25.0
 """meV."""
-WINDOWS = ((1.0, 3.0), (3.0, 4.5), (4.5, 6.0), (6.0, 8.0))
-"""Energy windows of the default map, meV: their edges cut the band, which ends at 6.54 meV."""
+WINDOWS = ((1.0, 2.75), (2.75, 4.5), (4.5, 6.25), (6.25, 8.0))
+"""Energy windows of the default map, meV: their edges cut the band, which ends at 6.54 meV, one of them near its top."""
 SIGMA_ENERGY = 0.3 / np.sqrt(8.0 * np.log(2.0))
 """Energy resolution, meV: FWHM 0.3."""
 SIGMA_Q = 0.01
@@ -27,4 +27,4 @@ def rb2mnf4_frame(
     block = EnergyBlock(
         bins=windows, incident_energy=INCIDENT_ENERGY, sigma_energy=(SIGMA_ENERGY, 0.0, 0.0), sigma_q=SIGMA_Q
     )
-    return ImageFrame(blocks=[block], pixels=0.5 * (edges[:-1] + edges[1:]), subpixels=subpixels)
+    return ImageFrame(blocks=[block], pixels=0.5 * (edges[:-1] + edges[1:]), subpixels=subpixels, kf_ki="included")

@@ -1,0 +1,208 @@
+"""Parameters of a measured image by maximum likelihood through the simulator, starting from what a network says.
+
+Fisher scoring: theta' = theta + (F + P)^-1 (dm^T (n - m) / v - P (theta - theta_0)), with the information F of
+`insdl.learn.information` and the precision P of a normal prior; scale and background levels are parameters too. A flat prior's
+bounds hold: a parameter that would leave them stays at the bound while the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from insdl.dataset.parameter_prior import ParameterPrior
+from insdl.learn.counting_likelihood import CountingProblem, ScaleFit, fit_scale
+from insdl.learn.information import (
+    Expected,
+    Information,
+    covariance,
+    eliminated,
+    fisher_information,
+    jacobian,
+    with_prior,
+)
+
+_Reals = npt.NDArray[np.float64]
+_HALVINGS = 5
+_STEP = 1e-3  # of the prior's width: where derivatives begin, see `jacobian`
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """What the counts say about the parameters.
+
+    Attributes
+    ----------
+    names : of the parameters. estimate : (n,) float64. Most probable values.
+    covariance : (n, n) float64. Inverse of information and prior; a flat prior counts with its variance, so that a parameter
+        that the counts know nothing about has the prior's width and no more.
+    information : about the parameters from the counts alone, scale and backgrounds left out.
+    scale, levels : of the signal and of the backgrounds.
+    chi_squared : of the counts about their expectation, over the degrees of freedom.
+    degrees_of_freedom : pixels less fitted numbers.
+    log_posterior : of the likelihood (see `CountingProblem.log_likelihood`) and the prior.
+    steps : taken. converged : whether the last step was below the tolerance.
+    at_bound : names of parameters that ended at a bound of their prior.
+    """
+
+    names: tuple[str, ...]
+    estimate: _Reals
+    covariance: _Reals
+    information: Information
+    scale: float
+    levels: _Reals
+    chi_squared: float
+    degrees_of_freedom: int
+    log_posterior: float
+    steps: int
+    converged: bool
+    at_bound: tuple[str, ...]
+
+    @property
+    def error(self) -> dict[str, float]:
+        """Standard deviation of each parameter."""
+        return dict(zip(self.names, map(float, np.sqrt(np.diag(self.covariance))), strict=True))
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """The estimate by name."""
+        return dict(zip(self.names, map(float, self.estimate), strict=True))
+
+
+def refine(
+    problem: CountingProblem,
+    expected: Expected,
+    *,
+    prior: ParameterPrior,
+    start: npt.ArrayLike,
+    max_steps: int = 10,
+    tolerance: float = 0.03,
+) -> Refinement:
+    """The most probable parameters of counts, and how far they can be believed.
+
+    Parameters
+    ----------
+    problem : counts, mask and backgrounds.
+    expected : images for rows of the prior's parameters, such as an `insdl.instrument.forward_model.ForwardModel`.
+    prior : bounds, and normal priors of nuisances such as the zero of energy.
+    start : (n,) float64. What a network or an earlier fit says; far from the answer scoring can end elsewhere.
+    max_steps : of Fisher scoring, each with 4 n + 1 to 6 simulated images.
+    tolerance : a step shorter than this many standard deviations ends the fit.
+
+    Raises
+    ------
+    ValueError
+        If the start lies outside the bounds or its image is not finite.
+    """
+    low, high = prior.low, prior.high
+    theta = np.array(start, dtype=np.float64)
+    if theta.shape != low.shape or not prior.contains(theta):
+        raise ValueError(
+            f"start must lie within the prior of {', '.join(prior.names)}, {low.tolist()} to {high.tolist()}, "
+            f"got {theta.tolist()}"
+        )
+    # Derivatives reach a step beyond the bounds; the simulator must be stable there, or the bound must stop earlier.
+    steps = np.minimum(_STEP * prior.width, 0.25 * (high - low))
+    first = np.asarray(expected(theta[None]))[0]
+    if not np.isfinite(first[problem.measured]).all():
+        raise ValueError(f"the image at the start {theta.tolist()} is not finite: an unstable model")
+    fit = fit_scale(problem, first)
+    now = fit.log_likelihood + float(prior.log_density(theta))
+    taken, converged = 0, False
+    while taken < max_steps and not converged:
+        slopes = _slopes(problem, expected, prior, theta, steps, fit)
+        gradient, information = _score(problem, fit, slopes, prior)
+        penalty = prior.precision * (theta - prior.centre)
+        step, error = _bounded_step(information, gradient - penalty, prior, theta)
+        size = float(np.max(np.abs(step) / error))
+        taken += 1
+        if size < tolerance:
+            converged = True
+        for halving in range(_HALVINGS):
+            trial = np.clip(theta + 0.5**halving * step, low, high)
+            image = np.asarray(expected(trial[None]))[0]
+            if np.isfinite(image[problem.measured]).all():
+                new = fit_scale(problem, image)
+                value = new.log_likelihood + float(prior.log_density(trial))
+                if value >= now - 1e-6:
+                    theta, fit, now = trial, new, value
+                    break
+        else:
+            break
+    slopes = _slopes(problem, expected, prior, theta, steps, fit)
+    _, information = _score(problem, fit, slopes, prior)
+    known = with_prior(information, dict(zip(prior.names, prior.width, strict=True)))
+    fitted = len(theta) + 1 + len(fit.levels)
+    residual, pixels = problem.chi_squared(fit.mean)
+    freedom = max(1, pixels - fitted)
+    edge = 1e-9 * (high - low)
+    return Refinement(
+        names=tuple(prior.names),
+        estimate=theta,
+        covariance=covariance(known),
+        information=information,
+        scale=fit.scale,
+        levels=fit.levels,
+        chi_squared=residual / freedom,
+        degrees_of_freedom=freedom,
+        log_posterior=now,
+        steps=taken,
+        converged=converged,
+        at_bound=tuple(n for n, x, a, b, e in zip(prior.names, theta, low, high, edge, strict=True)
+                       if x <= a + e or x >= b - e),
+    )  # fmt: skip
+
+
+def _slopes(
+    problem: CountingProblem,
+    expected: Expected,
+    prior: ParameterPrior,
+    theta: _Reals,
+    steps: _Reals,
+    fit: ScaleFit,
+) -> _Reals:
+    """(n + 1 + k, pixels): derivatives of the expected counts by parameters, scale and levels."""
+    inside = np.clip(theta, prior.low + steps, prior.high - steps)
+    found = jacobian(expected, inside, steps=steps)
+    signal = found.mean[problem.measured]
+    return np.concatenate([fit.scale * found.derivative[:, problem.measured], signal[None], problem.shapes])
+
+
+def _score(
+    problem: CountingProblem, fit: ScaleFit, slopes: _Reals, prior: ParameterPrior
+) -> tuple[_Reals, Information]:
+    """Gradient of the log-likelihood profiled over scale and levels, and the information about the parameters."""
+    noise = problem.noise(fit.mean)
+    free = tuple(f"free {i}" for i in range(len(slopes) - len(prior.names)))
+    full = fisher_information(slopes, noise, names=(*prior.names, *free))
+    n = len(prior.names)
+    # At the best scale and levels their own gradient is zero, so that the parameters' is that of the profile.
+    gradient = slopes[:n] @ ((problem.data - fit.mean) / noise)
+    return gradient, eliminated(full, prior.names)
+
+
+def _bounded_step(
+    information: Information, gradient: _Reals, prior: ParameterPrior, theta: _Reals
+) -> tuple[_Reals, _Reals]:
+    """A scoring step that stays within the bounds, and the standard deviations that it is measured in."""
+    low, high = prior.low, prior.high
+    matrix = information.matrix + np.diag(prior.precision)
+    ridge = np.diag(1e-6 / prior.width**2)  # only so that a null direction gives no step instead of an error
+    free = np.ones(len(theta), dtype=bool)
+    step = np.zeros(len(theta))
+    for _ in range(len(theta)):
+        rows = np.flatnonzero(free)
+        if not len(rows):
+            break
+        held = gradient - matrix @ np.where(free, 0.0, step)
+        step[rows] = np.linalg.solve((matrix + ridge)[np.ix_(rows, rows)], held[rows])
+        beyond = free & ((theta + step < low) | (theta + step > high))
+        if not beyond.any():
+            break
+        step[beyond] = np.where(theta[beyond] + step[beyond] < low[beyond], low[beyond], high[beyond]) - theta[beyond]
+        free &= ~beyond
+    error = 1.0 / np.sqrt(np.diag(matrix) + 1.0 / prior.width**2)
+    return step, error
