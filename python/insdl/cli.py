@@ -1,4 +1,4 @@
-"""The command line: insdl pcsmo, rb2mnf4, realism, measured, dataset, fetch."""
+"""The command line: insdl pcsmo, rb2mnf4, explain, realism, measured, dataset, fetch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from insdl.commands.dataset import dataset
+from insdl.commands.explain import explain
 from insdl.commands.guard import guarded
 from insdl.commands.measured import measured
 from insdl.commands.realism import realism
@@ -24,7 +25,7 @@ def main() -> None:
     """Inelastic neutron scattering, understood with deep learning."""
 
 
-for command in (dataset, measured, realism):
+for command in (dataset, explain, measured, realism):
     main.add_command(command)
 
 
