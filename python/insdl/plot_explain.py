@@ -182,11 +182,11 @@ def points(
             places[mine, 0], places[mine, 1], s=9, color=f"C{number}", alpha=0.6, lw=0, label=f"simulated, {name}"
         )
     if neighbours is not None:
-        axis.scatter(*places[neighbours].T, s=60, fc="none", ec="black", lw=0.9, label="nearest simulated")
+        near = places[neighbours]
+        axis.scatter(near[:, 0], near[:, 1], s=60, fc="none", ec="black", lw=0.9, label="nearest simulated")
     if measured is not None:
-        axis.scatter(
-            *np.atleast_2d(measured).T, s=170, marker="*", color="gold", ec="black", label="measured", zorder=5
-        )
+        star = np.atleast_2d(measured)
+        axis.scatter(star[:, 0], star[:, 1], s=170, marker="*", color="gold", ec="black", label="measured", zorder=5)
     axis.set_xlabel(f"{axes_label} 1")
     axis.set_ylabel(f"{axes_label} 2")
     axis.set_title(title, fontsize=10)

@@ -280,7 +280,10 @@ def occlusion(given: Given, *, by: By) -> Explained:
     drop = found.drop[0]
     best = np.argsort(-drop, kind="stable")[:3]
     top = "; ".join(f"{found.names[i]} ({drop[i]:+.3g})" for i in best)
-    sentences = [f"Answer {given.asked}: {found.answer[0]:+.3g}; without a region, replaced by {found.replacement}, it drops most for: {top}."]  # fmt: skip
+    sentences = [
+        f"Answer {given.asked}: {found.answer[0]:+.3g}; without a region, replaced by {found.replacement}, it drops most "
+        f"for: {top}."
+    ]
     title, label = f"What the answer {given.asked} loses without a region", "drop of the answer (logit)"
     figure = (
         plot.cell_bars(given.frame, drop, None, title=title, label=label)
@@ -298,11 +301,10 @@ def attribution(given: Given, *, method: Method, layer: str | None = None) -> Ex
     where = _first_split_layer(given) if layer is None and method in ("grad-cam", "grad-cam++") else layer
     if method == "cam" and where is None:
         where = "mix3"
-    maps = maps_of(given.network, given, method=method, layer=where)
-    importance = maps.sum(axis=(1, 2)) if maps.ndim == 3 else np.zeros(0)
-    arrays = {"maps": maps, "importance": importance}
+    maps, importance = maps_of(given.network, given, method=method, layer=where)
+    arrays: dict[str, _Array] = {"maps": maps} | ({} if importance is None else {"importance": importance})
     title = f"{method} of the answer {given.asked}" + (f" at layer {where}" if where else "")
-    if maps.ndim == 3:
+    if importance is not None:
         best = np.argsort(-np.abs(importance), kind="stable")[:3]
         sentence = "Cells that count most: " + "; ".join(
             f"{given.frame.label(int(i))} ({importance[i]:+.3g})" for i in best
@@ -324,10 +326,10 @@ def trust(given: Given, *, method: Method = "grad-cam", random_orders: int = 20,
     layer = _first_split_layer(given) if method in ("grad-cam", "grad-cam++") else None
 
     def importance(network: Network) -> npt.NDArray[np.float64]:
-        maps = maps_of(network, given, method=method, layer=layer)
-        if maps.ndim != 3:
+        _, cells = maps_of(network, given, method=method, layer=layer)
+        if cells is None:
             raise ValueError(f"{method} gives no map for each cell of this network; trust needs one")
-        return np.asarray(maps.sum(axis=(1, 2)), np.float64)
+        return cells
 
     own = importance(given.network)
     check = randomisation_check(given.network, importance, seed=seed)
@@ -374,27 +376,33 @@ def trust(given: Given, *, method: Method = "grad-cam", random_orders: int = 20,
     return Explained(f"What {method} is worth", sentences, arrays, pictures)
 
 
-def maps_of(network: Network, given: Given, *, method: Method, layer: str | None) -> npt.NDArray[np.float64]:
-    """Signed maps of the image at its pixels: (n_bins, n_h, n_k), or (n_h, n_k) of a layer that has mixed the cells."""
+def maps_of(
+    network: Network, given: Given, *, method: Method, layer: str | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
+    """Signed maps of the image at its pixels, and the evidence of each cell (n_bins,).
+
+    The maps are (n_bins, n_h, n_k); or (n_h, n_k), and no evidence of cells, for a layer that has mixed the cells.
+    """
     image = given.image[None]
-    if method == "integrated":
+    if method in ("integrated", "guided"):
         average = class_average(given.images, given.labels)
-        return integrated_gradients(network, image, target=given.target, baseline=average).maps[0]
-    if method == "guided":
-        return guided_gradients(network, image, target=given.target)[0]
-    assert layer is not None
+        maps = (
+            integrated_gradients(network, image, target=given.target, baseline=average).maps[0]
+            if method == "integrated"
+            else guided_gradients(network, image, target=given.target)[0]
+        )
+        return maps, maps.sum(axis=(1, 2))
+    if layer is None:
+        raise ValueError(f"{method} needs the name of a layer for a {type(network).__name__}")
     grid = layer_grid(network, layer=layer, image_shape=given.image.shape)
+    share = 1.0 / (grid.stride[0] * grid.stride[1])  # a layer's pixel is shared out among those of the image
     if method == "cam":
-        return to_pixels(class_activation_map(network, image, target=given.target, layer=layer, sign="signed"), grid)[0]
+        coarse = class_activation_map(network, image, target=given.target, layer=layer, sign="signed")
+        return share * to_pixels(coarse, grid)[0], None
     function = grad_cam if method == "grad-cam" else grad_cam_plus_plus
     cells = len(given.frame.bins) if layer == _first_split_layer(given) else None
-    maps = function(network, image, target=given.target, layer=layer, cells=cells, sign="signed")
-    pixels = to_pixels(maps, grid)[0]
-    if cells is not None:  # a map's sum stays the evidence of its cell
-        total = cell_importance(maps)[0]
-        now = pixels.sum(axis=(1, 2))
-        pixels = pixels * np.divide(total, now, out=np.zeros_like(total), where=np.abs(now) > 1e-30)[:, None, None]
-    return pixels
+    coarse = function(network, image, target=given.target, layer=layer, cells=cells, sign="signed")
+    return share * to_pixels(coarse, grid)[0], None if cells is None else cell_importance(coarse)[0]
 
 
 def regions(frame: ImageFrame, *, by: By) -> tuple[Region, ...]:
