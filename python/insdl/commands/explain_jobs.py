@@ -13,6 +13,7 @@ import numpy.typing as npt
 from insdl import plot, plot_explain
 from insdl.dataset.pcsmo import network_input
 from insdl.dataset.randomness import generator
+from insdl.dataset.source import GOOD
 from insdl.explain.activations import filter_use, layer_activations, layer_vectors, seen_channels
 from insdl.explain.atlas import activation_atlas
 from insdl.explain.attribution import guided_gradients, integrated_gradients
@@ -110,18 +111,17 @@ def gather(
             raise ValueError(
                 f"{path} reads images of shape {network.config.image_shape}, those of {preset} have {frame.shape}"
             )
-        if network.config != networks[0].config and type(network) is type(networks[0]):
-            same = network.config.outputs == networks[0].config.outputs
-            if not same:
-                raise ValueError(f"{path} answers {network.config.outputs}, the first {networks[0].config.outputs}")
+        if network.config.outputs != networks[0].config.outputs:
+            raise ValueError(f"{path} answers {network.config.outputs}, the first {networks[0].config.outputs}")
     measured = source.detector.measured if measurement is None else measurement.measured
     made = source.make(range(samples), threads=threads)
-    counts = [source.detect(one, generator(seed, "explain/detection", i)) for i, one in enumerate(made.images)]
+    stable = np.flatnonzero(made.status == GOOD)
+    counts = [source.detect(made.images[i], generator(seed, "explain/detection", int(i))) for i in stable]
     images = np.stack([network_input(one, measured) for one in counts])
     image = images[0] if measurement is None else network_input(measurement.image.astype(np.float32), measured)
-    what = f"simulated: {source.classes[0]}" if measurement is None else measurement.source
+    what = f"simulated: {source.classes[made.labels[stable[0]]]}" if measurement is None else measurement.source
     asked = _target(networks[0], target)
-    return Given(networks, frame, images, made.labels, source.classes, image, what, measured, asked)
+    return Given(networks, frame, images, made.labels[stable], source.classes, image, what, measured, asked)
 
 
 def activations(given: Given, *, layer: str) -> Explained:
@@ -310,13 +310,15 @@ def attribution(given: Given, *, method: Method, layer: str | None = None) -> Ex
             f"{given.frame.label(int(i))} ({importance[i]:+.3g})" for i in best
         )
         figure = plot_explain.beside_data(
-            given.frame, given.image, maps, title=f"{title}, on {given.what}", label="evidence (logit)",
+            given.frame, given.image, maps, title=f"{title}, on {given.what}", label="evidence (logit a pixel)",
             measured=given.measured,
         )  # fmt: skip
     else:
         sentence = "One map for all cells, which this layer has mixed"
         bound = float(np.abs(maps).max()) or 1.0
-        figure = plot.single_map(given.frame, maps, title=title, label="evidence (logit)", limits=(-bound, bound))
+        figure = plot.single_map(
+            given.frame, maps, title=title, label="evidence (logit a pixel)", limits=(-bound, bound)
+        )
     caption = "Red speaks for, blue against; grey: no detector. The cells with the largest sums."
     return Explained(title, [f"{sentence}."], arrays, {f"attribution-{method}": (figure, caption)})
 
