@@ -75,6 +75,16 @@ def test_contrast_is_the_difference_of_signed_maps() -> None:
     _close(maps[("a", "b")], maps["a"] - maps["b"])
 
 
+def test_baseline_is_where_evidence_is_counted_from() -> None:
+    """Behind "mix3" the answer is linear: maps add up to the difference of the answers, and the baseline has none."""
+    network, images = _network(), _images()
+    options = {"target": ("a", "b"), "layer": "mix3", "sign": "signed", "baseline": images[0]}
+    maps = grad_cam(network, images, **options)  # type: ignore[arg-type]
+    value = answers(network, images, target=("a", "b"))
+    np.testing.assert_allclose(maps.sum(axis=(1, 2)), value - value[0], rtol=0, atol=1e-6)
+    assert not maps[0].any()
+
+
 def test_regressor_is_explained_by_parameter_name() -> None:
     network = MapRegressor(2, parameters=("J1", "J2"), pixels=16)
     images = np.random.default_rng(0).random((3, 2, 16, 16))

@@ -167,7 +167,7 @@ def points(
     names: Sequence[str],
     *,
     title: str,
-    axes_label: str,
+    axes_labels: tuple[str, str],
     measured: _Array | None = None,
     neighbours: _Array | None = None,
 ) -> Figure:
@@ -187,8 +187,8 @@ def points(
     if measured is not None:
         star = np.atleast_2d(measured)
         axis.scatter(star[:, 0], star[:, 1], s=170, marker="*", color="gold", ec="black", label="measured", zorder=5)
-    axis.set_xlabel(f"{axes_label} 1")
-    axis.set_ylabel(f"{axes_label} 2")
+    axis.set_xlabel(axes_labels[0])
+    axis.set_ylabel(axes_labels[1])
     axis.set_title(title, fontsize=10)
     axis.legend(fontsize=7)
     return figure

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _Array = npt.NDArray[Any]
-Method = Literal["cam", "grad-cam", "grad-cam++", "integrated", "guided"]
+Method = Literal["cam", "grad-cam", "grad-cam-average", "grad-cam++", "integrated", "guided"]
+"""grad-cam-average counts from the average of the simulated classes, as integrated does; the others from zero."""
 By = Literal["cells", "bands", "zones"]
 
 
@@ -119,7 +120,11 @@ def gather(
     counts = [source.detect(made.images[i], generator(seed, "explain/detection", int(i))) for i in stable]
     images = np.stack([network_input(one, measured) for one in counts])
     image = images[0] if measurement is None else network_input(measurement.image.astype(np.float32), measured)
-    what = f"simulated: {source.classes[made.labels[stable[0]]]}" if measurement is None else measurement.source
+    what = (
+        f"simulated: {source.classes[made.labels[stable[0]]]}"
+        if measurement is None
+        else measurement.source.split(" (")[0]
+    )
     asked = _target(networks[0], target)
     return Given(networks, frame, images, made.labels[stable], source.classes, image, what, measured, asked)
 
@@ -224,11 +229,12 @@ def embedding(given: Given, *, layer: str, method: Literal["pca", "tsne"], seed:
     near = nearest(vectors, own, count=min(5, len(vectors) - 1))
     if method == "tsne":
         made = tsne(vectors, perplexity=min(30.0, (len(vectors) - 1) / 3), seed=seed)
-        places, star, axis = made.points, made.place(own), "t-SNE (no unit)"
+        places, star, axis = made.points, made.place(own), ("t-SNE 1 (no unit)", "t-SNE 2 (no unit)")
     else:
         components = pca(vectors, components=2)
         places, star = components.points, components.place(own)
-        axis = f"principal component ({100 * components.share.sum():.0f} % of the variance)"
+        first, second = (100 * share for share in components.share)
+        axis = (f"component 1 ({first:.0f} % of the variance)", f"component 2 ({second:.0f} %)")
     classes = ", ".join(given.names[given.labels[i]] for i in near.indices[0])
     sentences = [
         f"Nearest simulated images in layer {layer}: {', '.join(map(str, near.indices[0]))} ({classes}); "
@@ -237,7 +243,7 @@ def embedding(given: Given, *, layer: str, method: Literal["pca", "tsne"], seed:
     if near.typicality[0] < 0.01:
         sentences.append("The image is unlike every simulated one: what the network says about it is extrapolation.")
     figure = plot_explain.points(
-        places, given.labels, given.names, title=f"Layer {layer}: simulated images and {given.what}", axes_label=axis,
+        places, given.labels, given.names, title=f"Layer {layer}: simulated images and {given.what}", axes_labels=axis,
         measured=star, neighbours=near.indices[0],
     )  # fmt: skip
     arrays = {
@@ -298,7 +304,7 @@ def occlusion(given: Given, *, by: By) -> Explained:
 
 def attribution(given: Given, *, method: Method, layer: str | None = None) -> Explained:
     """Where in the image the answer comes from: maps at its pixels, in the answer's units."""
-    where = _first_split_layer(given) if layer is None and method in ("grad-cam", "grad-cam++") else layer
+    where = _first_split_layer(given) if layer is None and method.startswith("grad-cam") else layer
     if method == "cam" and where is None:
         where = "mix3"
     maps, importance = maps_of(given.network, given, method=method, layer=where)
@@ -325,7 +331,7 @@ def attribution(given: Given, *, method: Method, layer: str | None = None) -> Ex
 
 def trust(given: Given, *, method: Method = "grad-cam", random_orders: int = 20, seed: int = 0) -> Explained:
     """Spread over networks, random weights, deletion and insertion of cells: what an explanation is worth."""
-    layer = _first_split_layer(given) if method in ("grad-cam", "grad-cam++") else None
+    layer = _first_split_layer(given) if method.startswith("grad-cam") else None
 
     def importance(network: Network) -> npt.NDArray[np.float64]:
         _, cells = maps_of(network, given, method=method, layer=layer)
@@ -401,9 +407,13 @@ def maps_of(
     if method == "cam":
         coarse = class_activation_map(network, image, target=given.target, layer=layer, sign="signed")
         return share * to_pixels(coarse, grid)[0], None
-    function = grad_cam if method == "grad-cam" else grad_cam_plus_plus
     cells = len(given.frame.bins) if layer == _first_split_layer(given) else None
-    coarse = function(network, image, target=given.target, layer=layer, cells=cells, sign="signed")
+    options: dict[str, Any] = {"target": given.target, "layer": layer, "cells": cells, "sign": "signed"}
+    if method == "grad-cam++":
+        coarse = grad_cam_plus_plus(network, image, **options)
+    else:
+        baseline = class_average(given.images, given.labels) if method == "grad-cam-average" else None
+        coarse = grad_cam(network, image, baseline=baseline, **options)
     return share * to_pixels(coarse, grid)[0], None if cells is None else cell_importance(coarse)[0]
 
 

@@ -52,6 +52,7 @@ def grad_cam(
     layer: str,
     cells: int | None = None,
     sign: Literal["positive", "signed"] = "positive",
+    baseline: npt.ArrayLike | None = None,
     batch_size: int = 64,
 ) -> npt.NDArray[np.float64]:
     """Maps of the evidence for an answer at the pixels of a layer; they add up over pixels, channels and cells.
@@ -70,6 +71,9 @@ def grad_cam(
     cells : number of cells, the number of input channels: each gets a map of its own from its own channels. Only for
         layers up to which all convolutions are grouped by cell. None: one map for all channels.
     sign : "positive" cuts negative values of the maps to zero, as the paper does; "signed" keeps what speaks against.
+    baseline : (channels, height, width), an image without evidence, such as the average of all classes' simulated images.
+        The maps then count from its activation, <d answer / d A_c> (A_c(x) - A0_c(x)), not from no activation at all: a
+        cell that looks as on average has no evidence. This is ours, not the paper's.
     batch_size : images in one pass.
 
     Returns
@@ -86,8 +90,10 @@ def grad_cam(
     (1, 60, 20, 20)
     """
 
+    origin = 0.0 if baseline is None else _activation(network, baseline, target=target, layer=layer)
+
     def weighted(activation: Tensor, gradient: Tensor) -> Tensor:
-        return gradient.mean(dim=(2, 3), keepdim=True) * activation
+        return gradient.mean(dim=(2, 3), keepdim=True) * (activation - origin)
 
     return _maps(network, images, weighted, target=target, layer=layer, cells=cells, sign=sign, batch_size=batch_size)
 
@@ -195,6 +201,12 @@ def _maps(
     if cells is None:
         maps = maps[:, 0]
     return np.maximum(maps, 0.0) if sign == "positive" else maps
+
+
+def _activation(network: nn.Module, image: npt.ArrayLike, *, target: Target, layer: str) -> Tensor:
+    """Output of a layer, (1, channels, height, width), for one image."""
+    one = checked_batch(np.asarray(image, dtype=np.float32)[None])
+    return activation_and_gradient(network, one, module=module_named(network, layer), layer=layer, target=target)[0]
 
 
 def _linear_head(network: nn.Module, images: npt.NDArray[np.float32], *, layer: str) -> nn.Linear:
