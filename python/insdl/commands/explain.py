@@ -19,7 +19,7 @@ _LAYER = click.option("--layer", help="Name of a layer, mix2 for instance; by de
 _FILTER = click.option(
     "--filter", "channel", type=click.IntRange(0), default=0, show_default=True, help="Of the layer."
 )
-_METHODS = ["cam", "grad-cam", "grad-cam-average", "grad-cam++", "integrated", "guided"]
+_METHODS = ["cam", "grad-cam", "grad-cam-average", "grad-cam++", "hires-cam", "integrated", "guided"]
 
 
 @click.group()

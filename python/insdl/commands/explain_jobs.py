@@ -17,7 +17,15 @@ from insdl.dataset.source import GOOD
 from insdl.explain.activations import filter_use, layer_activations, layer_vectors, seen_channels
 from insdl.explain.atlas import activation_atlas
 from insdl.explain.attribution import guided_gradients, integrated_gradients
-from insdl.explain.cam import cell_importance, class_activation_map, grad_cam, grad_cam_plus_plus, layer_grid, to_pixels
+from insdl.explain.cam import (
+    cell_importance,
+    class_activation_map,
+    grad_cam,
+    grad_cam_plus_plus,
+    hires_cam,
+    layer_grid,
+    to_pixels,
+)
 from insdl.explain.embedding import nearest, pca, tsne
 from insdl.explain.faithfulness import Faithfulness, Mode, faithfulness
 from insdl.explain.layers import Target, answers, forward_steps
@@ -35,8 +43,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _Array = npt.NDArray[Any]
-Method = Literal["cam", "grad-cam", "grad-cam-average", "grad-cam++", "integrated", "guided"]
-"""grad-cam-average counts from the average of the simulated classes, as integrated does; the others from zero."""
+Method = Literal["cam", "grad-cam", "grad-cam-average", "grad-cam++", "hires-cam", "integrated", "guided"]
+"""grad-cam-average, hires-cam and integrated count from the average of the simulated classes, the others from zero."""
 By = Literal["cells", "bands", "zones"]
 
 
@@ -304,7 +312,7 @@ def occlusion(given: Given, *, by: By) -> Explained:
 
 def attribution(given: Given, *, method: Method, layer: str | None = None) -> Explained:
     """Where in the image the answer comes from: maps at its pixels, in the answer's units."""
-    where = _first_split_layer(given) if layer is None and method.startswith("grad-cam") else layer
+    where = _first_split_layer(given) if layer is None and "cam" in method and method != "cam" else layer
     if method == "cam" and where is None:
         where = "mix3"
     maps, importance = maps_of(given.network, given, method=method, layer=where)
@@ -331,7 +339,7 @@ def attribution(given: Given, *, method: Method, layer: str | None = None) -> Ex
 
 def trust(given: Given, *, method: Method = "grad-cam", random_orders: int = 20, seed: int = 0) -> Explained:
     """Spread over networks, random weights, deletion and insertion of cells: what an explanation is worth."""
-    layer = _first_split_layer(given) if method.startswith("grad-cam") else None
+    layer = _first_split_layer(given) if "cam" in method and method != "cam" else None
 
     def importance(network: Network) -> npt.NDArray[np.float64]:
         _, cells = maps_of(network, given, method=method, layer=layer)
@@ -409,11 +417,13 @@ def maps_of(
         return share * to_pixels(coarse, grid)[0], None
     cells = len(given.frame.bins) if layer == _first_split_layer(given) else None
     options: dict[str, Any] = {"target": given.target, "layer": layer, "cells": cells, "sign": "signed"}
+    average = class_average(given.images, given.labels)
     if method == "grad-cam++":
         coarse = grad_cam_plus_plus(network, image, **options)
+    elif method == "hires-cam":
+        coarse = hires_cam(network, image, baseline=average, **options)
     else:
-        baseline = class_average(given.images, given.labels) if method == "grad-cam-average" else None
-        coarse = grad_cam(network, image, baseline=baseline, **options)
+        coarse = grad_cam(network, image, baseline=average if method == "grad-cam-average" else None, **options)
     return share * to_pixels(coarse, grid)[0], None if cells is None else cell_importance(coarse)[0]
 
 
