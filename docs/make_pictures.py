@@ -346,6 +346,42 @@ def denoising() -> Figure:
     return grid_of_maps(samples.frame, rows, titles, "log(1 + counts)", size=1.25, top=2.6)
 
 
+def explanations() -> Figure:
+    """Spots planted in one cell of noise, and what two explanations of a network trained on them find."""
+    from insdl.explain.attribution import integrated_gradients
+    from insdl.explain.cam import grad_cam, layer_grid, to_pixels
+    from insdl.explain.planted import PlantedTask
+    from insdl.learn.networks import CellClassifier
+    from insdl.learn.train import TrainingSettings, train
+
+    task = PlantedTask((6, 16, 16), cell=4, place=(10.0, 5.0), wander=3.0)
+    network = CellClassifier(cells=6, pixels=16, widths=(16, 16, 16))
+    indices = range(10**6 + 1, 10**6 + 64, 2)
+    spots = np.stack([task.sample(index)[0] for index in indices])
+    settings = TrainingSettings(epochs=2, samples_per_epoch=768, batch_size=16, learning_rate=1e-2, threads=1)
+    train(network, sample=task.sample, validation=(spots, [1] * len(spots)), settings=settings, progress="silent")
+    grid = layer_grid(network, layer="cells", image_shape=task.image_shape)
+    maps = to_pixels(grad_cam(network, spots, target=(1, 0), layer="cells", cells=6, sign="signed"), grid)
+    integrated = integrated_gradients(network, spots, target=(1, 0), baseline=0.0).maps
+    rows = {"data": spots[:, 4], "Grad-CAM": maps[:, 4], "integrated gradients": integrated[:, 4]}
+    figure = Figure(figsize=(8.4, 4.3), layout="constrained")
+    axes = figure.subplots(3, 6)
+    for row, (name, values) in zip(axes, rows.items(), strict=True):
+        bound = float(np.abs(values[:6]).max())
+        limits = {"cmap": "viridis", "vmin": -2, "vmax": 7} if name == "data" else {
+            "cmap": "RdBu_r", "vmin": -bound, "vmax": bound,
+        }  # fmt: skip
+        for number, axis in enumerate(row):
+            picture = axis.imshow(values[number], origin="lower", **limits)
+            axis.plot(*task.centre(indices[number])[::-1], "+", color="red" if name == "data" else "black", ms=9)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        row[0].set_ylabel(name, fontsize=8)
+        label = "standard deviations of the noise" if name == "data" else "evidence (logit)"
+        figure.colorbar(picture, ax=list(row)).set_label(label, fontsize=7)
+    return figure
+
+
 def main(folder: Path) -> None:
     """Writes every picture."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -360,6 +396,7 @@ def main(folder: Path) -> None:
         nuisances,
         reliability,
         denoising,
+        explanations,
     ):
         figure = make()
         figure.savefig(folder / f"{make.__name__.replace('_', '-')}.png", dpi=120)

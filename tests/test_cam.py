@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from captum.attr import LayerGradCam
+from captum.attr import LayerGradCam, LayerGradientXActivation
 from torch import Tensor, nn
 
 from insdl.explain.cam import (
@@ -17,6 +17,7 @@ from insdl.explain.cam import (
     class_activation_map,
     grad_cam,
     grad_cam_plus_plus,
+    hires_cam,
     layer_grid,
     to_pixels,
 )
@@ -75,6 +76,16 @@ def test_contrast_is_the_difference_of_signed_maps() -> None:
     _close(maps[("a", "b")], maps["a"] - maps["b"])
 
 
+def test_baseline_is_where_evidence_is_counted_from() -> None:
+    """Behind "mix3" the answer is linear: maps add up to the difference of the answers, and the baseline has none."""
+    network, images = _network(), _images()
+    options = {"target": ("a", "b"), "layer": "mix3", "sign": "signed", "baseline": images[0]}
+    maps = grad_cam(network, images, **options)  # type: ignore[arg-type]
+    value = answers(network, images, target=("a", "b"))
+    np.testing.assert_allclose(maps.sum(axis=(1, 2)), value - value[0], rtol=0, atol=1e-6)
+    assert np.abs(maps[0]).max() < 1e-6
+
+
 def test_regressor_is_explained_by_parameter_name() -> None:
     network = MapRegressor(2, parameters=("J1", "J2"), pixels=16)
     images = np.random.default_rng(0).random((3, 2, 16, 16))
@@ -115,6 +126,17 @@ def test_cam_adds_up_to_the_answer_less_the_bias(target: int | tuple[str, str]) 
         maps.sum(axis=(1, 2)), answers(network, _images(), target=target) - offset, rtol=0, atol=1e-6
     )
     _close(maps, grad_cam(network, _images(), target=target, layer="mix3", sign="signed"))
+
+
+def test_hires_cam_is_activation_times_gradient() -> None:
+    """As captum has it at any layer; and Grad-CAM where the gradient is the same at each pixel."""
+    network = _network().eval()
+    oracle = LayerGradientXActivation(network, network.cells)
+    expected = oracle.attribute(torch.from_numpy(_images()), target=1).detach().double().numpy()
+    found = hires_cam(network, _images(), target=1, layer="cells", cells=CELLS, sign="signed")
+    _close(found, expected.reshape(5, CELLS, 2, 8, 8).sum(axis=2))
+    last = {"target": ("a", "b"), "layer": "mix3", "sign": "signed", "baseline": _images()[0]}
+    _close(hires_cam(network, _images(), **last), grad_cam(network, _images(), **last))  # type: ignore[arg-type]
 
 
 def test_cam_is_refused_without_a_mean_over_pixels() -> None:

@@ -57,6 +57,10 @@ def test_check_goes_backwards_and_tells_learned_from_not() -> None:
     assert abs(learned.rank_correlation[-1]) < 4 / np.sqrt(960)  # four standard deviations of 960 independent pairs
     edges = randomisation_check(network, lambda _: np.arange(9.0))
     np.testing.assert_allclose(edges.rank_correlation, 1.0)
+    flips = iter([1.0, *[-1.0] * 9])
+    mirrored = randomisation_check(network, lambda _: next(flips) * np.arange(1.0, 9.0))
+    np.testing.assert_allclose(mirrored.rank_correlation, -1.0)
+    np.testing.assert_allclose(mirrored.size_correlation, 1.0)
 
 
 def test_modules_that_cannot_be_reset_are_named() -> None:

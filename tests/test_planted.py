@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from insdl.explain.attribution import guided_gradients, integrated_gradients
-from insdl.explain.cam import grad_cam, grad_cam_plus_plus, layer_grid, to_pixels
+from insdl.explain.cam import cell_importance, grad_cam, grad_cam_plus_plus, hires_cam, layer_grid, to_pixels
 from insdl.explain.planted import PlantedTask, localise
-from insdl.explain.stability import randomisation_check
+from insdl.explain.stability import randomised, spearman
 from insdl.learn.networks import CellClassifier
 from insdl.learn.train import TrainingSettings, predict, train
 
@@ -34,18 +34,17 @@ def planted(trained: CellClassifier) -> tuple[np.ndarray, np.ndarray]:
     return images, np.array([TASK.centre(index) for index in indices])
 
 
-@pytest.mark.parametrize("method", [grad_cam, grad_cam_plus_plus])
+@pytest.mark.parametrize("method", [grad_cam, grad_cam_plus_plus, hires_cam])
 def test_class_activation_maps_find_it(
     method: object, trained: CellClassifier, planted: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    """In at least 95 % of the images in the right cell, and within a pixel on average and nearly always."""
+    """In at least 95 % of the images in the right cell, and place, to a pixel."""
     images, places = planted
     maps = method(trained, images, target=(1, 0), layer="cells", cells=8)  # type: ignore[operator]
     grid = layer_grid(trained, layer="cells", image_shape=TASK.image_shape)
     found = localise(to_pixels(maps, grid), cell=5, places=places)
     assert found.cell_share >= 0.95
-    assert found.distance.mean() <= 1.0
-    assert np.median(found.distance) <= 1.0
+    assert (found.distance <= 1.0).mean() >= 0.95
 
 
 @pytest.mark.parametrize("method", ["integrated", "guided"])
@@ -57,19 +56,23 @@ def test_pixel_methods_find_it(method: str, trained: CellClassifier, planted: tu
         maps = guided_gradients(trained, images, target=(1, 0)) * np.maximum(images, 0)
     found = localise(np.maximum(maps, 0.0), cell=5, places=places)
     assert found.cell_share >= 0.95
-    assert found.distance.mean() <= 1.0
+    assert found.distance.max() <= 1.0
 
 
 def test_grad_cam_is_of_the_weights(trained: CellClassifier, planted: tuple[np.ndarray, np.ndarray]) -> None:
-    """Once no weight is left of those learned, the ranking of the cells is not the trained network's."""
-    images = planted[0][:8]
+    """Once no weight is left of those learned, the signed ranking of the cells is not the trained network's.
+
+    Eight cells, of which one stands out: a correlation of one random network is within 1 / sqrt(7), of the mean of ten
+    within a third of it; three of those.
+    """
+    images = planted[0][:4]
 
     def explain(network: CellClassifier) -> np.ndarray:
         maps = grad_cam(network, images, target=(1, 0), layer="cells", cells=8, sign="signed")
-        return np.abs(maps.sum(axis=(2, 3)))
+        return cell_importance(maps).mean(axis=0)
 
-    last = [randomisation_check(trained, explain, seed=seed).rank_correlation[-1] for seed in range(6)]
-    assert abs(np.mean(last)) < 0.5
+    fresh = [explain(randomised(trained, seed=seed)) for seed in range(10)]
+    assert abs(np.mean([spearman(explain(trained), one) for one in fresh])) < 3 / np.sqrt(7 * 10)
 
 
 def test_task_is_a_function_of_the_index() -> None:

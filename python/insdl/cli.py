@@ -1,4 +1,4 @@
-"""The command line: insdl pcsmo, rb2mnf4, predict, train, denoise, realism, measured, dataset, fetch."""
+"""The command line: insdl pcsmo, rb2mnf4, predict, train, denoise, explain, realism, measured, dataset, fetch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from insdl.commands.dataset import dataset
 from insdl.commands.denoise import denoise
+from insdl.commands.explain import explain
 from insdl.commands.guard import guarded
 from insdl.commands.measured import measured
 from insdl.commands.predict import predict
@@ -27,7 +28,7 @@ def main() -> None:
     """Inelastic neutron scattering, understood with deep learning."""
 
 
-for command in (dataset, denoise, measured, predict, realism, train):
+for command in (dataset, denoise, explain, measured, predict, realism, train):
     main.add_command(command)
 
 

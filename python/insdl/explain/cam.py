@@ -1,10 +1,11 @@
 """Class activation maps: which places, in which (Ei, energy) cells, a network's answer rests on.
 
-Each channel of a layer gets a weight for the answer, and the weighted channels are summed. The three methods differ in
-the weight. Grad-CAM (Selvaraju et al., ICCV 2017, arXiv:1610.02391, eq. 1 and 2): the mean gradient of the answer over
-the channel's pixels. CAM (Zhou et al., CVPR 2016, arXiv:1512.04150): the weight of the linear layer behind a mean over
-pixels. Grad-CAM++ (Chattopadhay et al., WACV 2018, arXiv:1710.11063): a weighted sum of the positive gradients. The
-answer is always an output before any softmax: behind a softmax, the gradient of a sure classifier is zero.
+Each channel of a layer gets a weight for the answer, and the weighted channels are summed. The methods differ in the
+weight. Grad-CAM (Selvaraju et al., ICCV 2017, arXiv:1610.02391, eq. 1 and 2): the mean gradient of the answer over the
+channel's pixels. CAM (Zhou et al., CVPR 2016, arXiv:1512.04150): the weight of the linear layer behind a mean over
+pixels. Grad-CAM++ (Chattopadhay et al., WACV 2018, arXiv:1710.11063): a weighted sum of the positive gradients. HiResCAM
+(Draelos and Carin, arXiv:2011.08891): the gradient itself, pixel by pixel. The answer is always an output before any
+softmax: behind a softmax, the gradient of a sure classifier is zero.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ __all__ = [
     "class_activation_map",
     "grad_cam",
     "grad_cam_plus_plus",
+    "hires_cam",
     "layer_grid",
     "to_pixels",
 ]
@@ -52,6 +54,7 @@ def grad_cam(
     layer: str,
     cells: int | None = None,
     sign: Literal["positive", "signed"] = "positive",
+    baseline: npt.ArrayLike | None = None,
     batch_size: int = 64,
 ) -> npt.NDArray[np.float64]:
     """Maps of the evidence for an answer at the pixels of a layer; they add up over pixels, channels and cells.
@@ -70,6 +73,9 @@ def grad_cam(
     cells : number of cells, the number of input channels: each gets a map of its own from its own channels. Only for
         layers up to which all convolutions are grouped by cell. None: one map for all channels.
     sign : "positive" cuts negative values of the maps to zero, as the paper does; "signed" keeps what speaks against.
+    baseline : (channels, height, width), an image without evidence, such as the average of all classes' simulated images.
+        The maps then count from its activation, <d answer / d A_c> (A_c(x) - A0_c(x)), not from no activation at all: a
+        cell that looks as on average has no evidence. This is ours, not the paper's.
     batch_size : images in one pass.
 
     Returns
@@ -86,8 +92,10 @@ def grad_cam(
     (1, 60, 20, 20)
     """
 
+    origin = 0.0 if baseline is None else _activation(network, baseline, target=target, layer=layer)
+
     def weighted(activation: Tensor, gradient: Tensor) -> Tensor:
-        return gradient.mean(dim=(2, 3), keepdim=True) * activation
+        return gradient.mean(dim=(2, 3), keepdim=True) * (activation - origin)
 
     return _maps(network, images, weighted, target=target, layer=layer, cells=cells, sign=sign, batch_size=batch_size)
 
@@ -119,6 +127,32 @@ def grad_cam_plus_plus(
         alpha = torch.where((gradient != 0) & (denominator > 0), 1.0 / denominator, torch.zeros_like(gradient))
         weights = (alpha * gradient.clamp(min=0.0)).sum(dim=(2, 3), keepdim=True)
         return weights * activation
+
+    return _maps(network, images, weighted, target=target, layer=layer, cells=cells, sign=sign, batch_size=batch_size)
+
+
+def hires_cam(
+    network: nn.Module,
+    images: npt.ArrayLike,
+    *,
+    target: Target,
+    layer: str,
+    cells: int | None = None,
+    sign: Sign = "positive",
+    baseline: npt.ArrayLike | None = None,
+    batch_size: int = 64,
+) -> _Maps:
+    """Maps of HiResCAM: map(x) = sum over channels c of d answer / d A_c(x) times A_c(x), the gradient not averaged.
+
+    Where the answer depends on the places of a layer differently, as at an early layer, the mean gradient of Grad-CAM says
+    little; this is the first-order change of the answer when the layer's output at x goes to zero (to that of the baseline).
+
+    Parameters and shapes as in `grad_cam`.
+    """
+    origin = 0.0 if baseline is None else _activation(network, baseline, target=target, layer=layer)
+
+    def weighted(activation: Tensor, gradient: Tensor) -> Tensor:
+        return gradient * (activation - origin)
 
     return _maps(network, images, weighted, target=target, layer=layer, cells=cells, sign=sign, batch_size=batch_size)
 
@@ -195,6 +229,12 @@ def _maps(
     if cells is None:
         maps = maps[:, 0]
     return np.maximum(maps, 0.0) if sign == "positive" else maps
+
+
+def _activation(network: nn.Module, image: npt.ArrayLike, *, target: Target, layer: str) -> Tensor:
+    """Output of a layer, (1, channels, height, width), for one image."""
+    one = checked_batch(np.asarray(image, dtype=np.float32)[None])
+    return activation_and_gradient(network, one, module=module_named(network, layer), layer=layer, target=target)[0]
 
 
 def _linear_head(network: nn.Module, images: npt.NDArray[np.float32], *, layer: str) -> nn.Linear:

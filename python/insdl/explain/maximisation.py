@@ -65,7 +65,9 @@ class MaximisationSettings:
     ----------
     steps : of gradient ascent.
     step : change of a pixel in one step, root mean square over the pixels that may change, in units of the image.
-    jitter : pixels; before each step the image is shifted by up to so many in both directions, and back afterwards.
+    jitter : pixels; before each step the image is shifted by up to so many in both directions, and back afterwards. A place
+        in Q means something, unlike one in a photograph: shifts much beyond those seen in training make images that work
+        when shifted, and may do the contrary where they are.
     total_variation : weight of the roughness within each cell, relative to the objective's gradient of size 1.
     limits : smallest and largest value of a pixel.
     start : standard deviation of the noise at the start, about `level`.
@@ -75,7 +77,7 @@ class MaximisationSettings:
 
     steps: int = 128
     step: float = 0.05
-    jitter: int = 2
+    jitter: int = 1
     total_variation: float = 0.3
     limits: tuple[float, float] = (0.0, 4.8)
     start: float = 0.1

@@ -46,12 +46,15 @@ class RandomisationCheck:
     Attributes
     ----------
     modules : names of the modules whose weights have been made random, in this order, each besides those before.
-    rank_correlation : (n,) float64. Spearman's, of the explanation's sizes with those of the trained network. The last is
-        the network without anything learned: it should be near 0.
+    rank_correlation : (n,) float64. Spearman's, of the signed explanation with that of the trained network. The last is the
+        network without anything learned: it should be near 0.
+    size_correlation : (n,) float64. The same of the sizes without sign: what stays of it comes from the image, whose
+        bright places count in any network.
     """
 
     modules: tuple[str, ...]
     rank_correlation: _Reals
+    size_correlation: _Reals
 
 
 def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
@@ -122,13 +125,11 @@ def randomisation_check(
     ----------
     explain : returns the explanation of a network, an array of any shape: maps, or the importance of cells.
     """
-    trained = np.abs(np.asarray(explain(network), dtype=np.float64))
+    trained = np.asarray(explain(network), dtype=np.float64)
     order = modules_with_weights(network)[::-1]
-    correlations = [
-        spearman(
-            trained,
-            np.abs(np.asarray(explain(randomised(network, modules=order[: count + 1], seed=seed)), dtype=np.float64)),
-        )
-        for count in range(len(order))
-    ]
-    return RandomisationCheck(order, np.array(correlations))
+    signed, sizes = [], []
+    for count in range(len(order)):
+        now = np.asarray(explain(randomised(network, modules=order[: count + 1], seed=seed)), dtype=np.float64)
+        signed.append(spearman(trained, now))
+        sizes.append(spearman(np.abs(trained), np.abs(now)))
+    return RandomisationCheck(order, np.array(signed), np.array(sizes))
