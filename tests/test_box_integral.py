@@ -41,6 +41,22 @@ def test_a_maximum_at_the_border() -> None:
     assert log_box_integral(h, g, low, high, n_draws=20_000) == pytest.approx(exact, abs=0.02)
 
 
+def test_correlated_coordinates_in_any_order() -> None:
+    """Two that nearly determine each other, one held at its border by a steep gradient: a few draws must not decide."""
+    h = np.array([[4.0e4, -3.98e4, 10.0], [-3.98e4, 4.0e4, 30.0], [10.0, 30.0, 50.0]])
+    g, low, high = np.array([-100.0, 400.0, 5.0]), np.array([-0.5, -1.0, -0.4]), np.array([0.5, 0.0, 0.6])
+    # Quadrature along the narrow direction u = x - y and across.
+    u, y, z = np.linspace(-0.05, 0.05, 161), np.linspace(-0.3, 0.0, 241), np.linspace(-0.4, 0.6, 41)
+    grid = np.stack(np.meshgrid(u, y, z, indexing="ij"), axis=-1)
+    grid[..., 0] += grid[..., 1]
+    values = np.exp(grid @ g - 0.5 * np.einsum("...i,ij,...j", grid, h, grid, optimize=True))
+    values *= grid[..., 0] > -0.5
+    exact = np.log(np.trapezoid(np.trapezoid(np.trapezoid(values, z), y), u))
+    for order in ([0, 1, 2], [1, 0, 2], [2, 0, 1], [2, 1, 0]):
+        found = log_box_integral(h[np.ix_(order, order)], g[order], low[order], high[order])
+        assert found == pytest.approx(exact, abs=0.1)
+
+
 def test_far_outside_stays_finite() -> None:
     """1e4 standard deviations outside: nearly an exponential, integral exp(-s x) dx from 0 = 1 / s."""
     found = log_box_integral(np.array([[1.0]]), np.array([1e4]), np.array([-1.0]), np.array([0.0]))
