@@ -29,7 +29,7 @@ from insdl.dataset.randomness import generator
 from insdl.instrument.measurement import grown, read_pcsmo
 from insdl.instrument.pcsmo import CLIP
 from insdl.learn.evidence import compare_hypotheses, expected_log_ratio, used_blocks
-from insdl.learn.pcsmo_hypotheses import pcsmo_hypotheses
+from insdl.learn.hypothesis import hypotheses
 
 STREAM = "bayes limit"
 NEAR = {
@@ -40,6 +40,12 @@ NEAR = {
     "dimer": {"difference": {"kind": "uniform", "low": 0.5, "high": 1.5}},
 }
 """Where the models nearly coincide, meV."""
+
+
+def pair() -> Configuration:
+    """The preset with Goodenough and dimer alone: Zener polarons are told from both without an effort."""
+    content = load_configuration("pcsmo").model_dump()
+    return configuration({**content, "classes": content["classes"][:2]})
 
 
 def near(given: Configuration) -> Configuration:
@@ -62,11 +68,11 @@ def main() -> None:
 @click.option("--threads", default=1)
 def run(images: int, is_near: bool, output: Path, threads: int) -> None:
     """Fit simulated images, as many as IMAGES in this run."""
-    preset = load_configuration("pcsmo")
+    preset = pair()
     drawn = near(preset) if is_near else preset
     stream = STREAM + " near" * is_near
     source = ConfiguredSource(drawn.model_copy(update={"stream": stream, "n_samples": 1_000_000}))
-    rivals = pcsmo_hypotheses(preset, detector=source.detector)
+    rivals = hypotheses(preset, detector=source.detector)
     first = len(output.read_text("utf-8").splitlines()) if output.exists() else 0
     for number in range(first, first + images):
         row = judged(source, rivals, number, stream, threads)
@@ -178,7 +184,7 @@ def measured(
     threads: int,
 ) -> None:
     """Judge the public measurement, measured.npy in FOLDER with its mask."""
-    rivals = pcsmo_hypotheses(zener_polaron=zener_polaron)
+    rivals = hypotheses(load_configuration("pcsmo") if zener_polaron == "included" else pair())
     image = read_pcsmo(folder / "measured.npy")
     frame = rivals[0].simulator.frame
     mask: npt.NDArray[np.bool_] = ~grown(~image.measured)

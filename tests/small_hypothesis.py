@@ -19,6 +19,7 @@ def small_content() -> dict[str, Any]:
     """Two incident energies with three slices each, 16 x 16 pixels, planes, pedestals, smooth backgrounds and hot pixels."""
     content = load_configuration("pcsmo").model_dump()
     content["name"] = "small"
+    content["classes"] = content["classes"][:2]
     content["frame"]["pixels"]["count"] = 16
     blocks = [content["frame"]["blocks"][number] for number in (2, 3)]
     sigma = content["detection"]["counting"]["sigma"]

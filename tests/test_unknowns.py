@@ -7,8 +7,10 @@ import pytest
 
 from insdl.dataset.configuration import configuration, load_configuration
 from insdl.dataset.configured import ConfiguredSource
+from insdl.learn.hypothesis import hypotheses
 from insdl.learn.unknowns import unknowns_of
-from small_hypothesis import small, small_content
+from insdl.materials.pcsmo import LITERATURE
+from small_hypothesis import small, small_background, small_content
 
 
 @pytest.mark.parametrize("name", ["goodenough", "dimer"])
@@ -95,3 +97,17 @@ def test_wrong_input() -> None:
         unknowns_of(configuration(content), "dimer")
     with pytest.raises(ValueError, match=r"but \['JF'.*\] is missing"):
         unknowns_of(small(), "dimer").point({})
+
+
+def test_zener_polarons_are_stable_throughout_and_hold_the_literature() -> None:
+    """Every template of the prior is stable; a strength of one is the literature, JA to the digit that is stable."""
+    content = {**small_content(), "classes": load_configuration("pcsmo").model_dump()["classes"]}
+    (zener,) = hypotheses(
+        configuration(content), names=["zener_polaron"], background=small_background(), n_templates=40
+    )
+    points, images, _ = zener.templates
+    assert len(points) == 40
+    assert (images.mean(axis=(1, 2, 3)) > 0).all()
+    values = dict.fromkeys(zener.unknowns.names, 1.0) | {"strength": 1.0, "Jperp": 1.05}
+    found = zener.unknowns.model_values(zener.unknowns.point(values))
+    np.testing.assert_allclose(found, list(LITERATURE["zener_polaron"].values()), atol=5e-4)
