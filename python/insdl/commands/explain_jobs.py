@@ -108,12 +108,16 @@ def gather(
 
     Without a measurement, the first simulated image is explained. The classes and the frame are the configuration's.
     """
-    from insdl.dataset.configuration import load_source
+    from insdl.dataset.configuration import configuration, load_source
     from insdl.dataset.configured import ConfiguredSource
 
     networks = tuple(load_checkpoint(path)[0] for path in checkpoints)
     source = load_source(preset, n_samples=samples, seed=seed)
     assert isinstance(source, ConfiguredSource)
+    if measurement is not None:  # the simulated images get its detectors, and no gaps of their own
+        content = source.configuration.model_dump()
+        content["detection"]["coverage"] = {"bank": "none"}
+        source = ConfiguredSource(configuration(content))
     frame = source.configuration.frame.image_frame()
     for path, network in zip(checkpoints, networks, strict=True):
         if network.config.image_shape != frame.shape:
@@ -337,7 +341,7 @@ def attribution(given: Given, *, method: Method, layer: str | None = None) -> Ex
     return Explained(title, [f"{sentence}."], arrays, {f"attribution-{method}": (figure, caption)})
 
 
-def trust(given: Given, *, method: Method = "grad-cam", random_orders: int = 20, seed: int = 0) -> Explained:
+def trust(given: Given, *, method: Method = "hires-cam", random_orders: int = 20, seed: int = 0) -> Explained:
     """Spread over networks, random weights, deletion and insertion of cells: what an explanation is worth."""
     layer = _first_split_layer(given) if "cam" in method and method != "cam" else None
 
