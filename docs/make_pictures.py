@@ -377,7 +377,7 @@ def explanations() -> Figure:
             axis.set_xticks([])
             axis.set_yticks([])
         row[0].set_ylabel(name, fontsize=8)
-        label = "standard deviations of the noise" if name == "data" else "evidence (logit)"
+        label = "noise deviations" if name == "data" else "evidence (logit)"
         figure.colorbar(picture, ax=list(row)).set_label(label, fontsize=7)
     return figure
 

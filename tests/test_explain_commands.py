@@ -55,7 +55,7 @@ def call(folder: Path, output: Path, *words: str, networks: int = 1) -> Result:
         (["atlas", "--grid", "2"], "atlas", {"points": (48, 2)}, "vectors of mix3"),
         (["occlude", "--by", "bands"], "occlusion-bands", {}, "drops most for"),
         (["occlude"], "occlusion-cells", {"drop": (6,)}, "the average of the simulated classes"),
-        (["attribute"], "attribution-grad-cam", {"maps": (6, 16, 16), "importance": (6,)}, "Cells that count"),
+        (["attribute"], "attribution-hires-cam", {"maps": (6, 16, 16), "importance": (6,)}, "Cells that count"),
         (["attribute", "--method", "cam"], "attribution-cam", {"maps": (16, 16)}, "One map for all cells"),
         (["attribute", "--method", "integrated"], "attribution-integrated", {"maps": (6, 16, 16)}, "Cells that count"),
     ],
@@ -77,7 +77,7 @@ def test_every_command_writes_arrays_and_pictures(
 
 def test_the_command_says_what_the_function_says(folder: Path, tmp_path: Path) -> None:
     """The maps in the file add up, per cell, to Grad-CAM of the image that is explained, for the target asked."""
-    done = call(folder, tmp_path / "out", "attribute", "--target", "dimer")
+    done = call(folder, tmp_path / "out", "attribute", "--method", "grad-cam", "--target", "dimer")
     assert done.exit_code == 0, done.output
     given = gather(
         [folder / "network-0.pt"], preset=str(folder / "small.yaml"), samples=12, seed=0, target="dimer",
@@ -111,7 +111,12 @@ def test_report_holds_every_explanation(folder: Path, tmp_path: Path) -> None:
     done = call(folder, tmp_path / "out", "report", networks=2)
     assert done.exit_code == 0, done.output
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
-    for title in ("grad-cam of the answer goodenough - dimer", "What grad-cam is worth", "Atlas of mix3", "Weights of"):
+    for title in (
+        "hires-cam of the answer goodenough - dimer",
+        "What hires-cam is worth",
+        "Atlas of mix3",
+        "Weights of",
+    ):
         assert title in page
     assert page.count("<img") == 11
     assert len(list((tmp_path / "out").glob("*.npz"))) == 11

@@ -130,7 +130,7 @@ def occlude(by: str, **common: Any) -> None:
 
 
 @explain.command()
-@click.option("--method", type=click.Choice(_METHODS), default="grad-cam", show_default=True)
+@click.option("--method", type=click.Choice(_METHODS), default="hires-cam", show_default=True)
 @click.option("--layer", help="Of the class activation maps; by default the one where cells are still apart.")
 @_common
 def attribute(method: str, layer: str | None, **common: Any) -> None:
@@ -139,7 +139,7 @@ def attribute(method: str, layer: str | None, **common: Any) -> None:
 
 
 @explain.command()
-@click.option("--method", type=click.Choice(_METHODS[1:]), default="grad-cam", show_default=True)
+@click.option("--method", type=click.Choice(_METHODS[1:]), default="hires-cam", show_default=True)
 @_common
 def trust(method: str, **common: Any) -> None:
     """What an explanation is worth: several networks, random weights, deletion and insertion."""

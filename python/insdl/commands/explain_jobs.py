@@ -108,12 +108,16 @@ def gather(
 
     Without a measurement, the first simulated image is explained. The classes and the frame are the configuration's.
     """
-    from insdl.dataset.configuration import load_source
+    from insdl.dataset.configuration import configuration, load_source
     from insdl.dataset.configured import ConfiguredSource
 
     networks = tuple(load_checkpoint(path)[0] for path in checkpoints)
     source = load_source(preset, n_samples=samples, seed=seed)
     assert isinstance(source, ConfiguredSource)
+    if measurement is not None:  # the simulated images get its detectors, and no gaps of their own
+        content = source.configuration.model_dump()
+        content["detection"]["coverage"] = {"bank": "none"}
+        source = ConfiguredSource(configuration(content))
     frame = source.configuration.frame.image_frame()
     for path, network in zip(checkpoints, networks, strict=True):
         if network.config.image_shape != frame.shape:
@@ -337,7 +341,7 @@ def attribution(given: Given, *, method: Method, layer: str | None = None) -> Ex
     return Explained(title, [f"{sentence}."], arrays, {f"attribution-{method}": (figure, caption)})
 
 
-def trust(given: Given, *, method: Method = "grad-cam", random_orders: int = 20, seed: int = 0) -> Explained:
+def trust(given: Given, *, method: Method = "hires-cam", random_orders: int = 20, seed: int = 0) -> Explained:
     """Spread over networks, random weights, deletion and insertion of cells: what an explanation is worth."""
     layer = _first_split_layer(given) if "cam" in method and method != "cam" else None
 
@@ -355,7 +359,7 @@ def trust(given: Given, *, method: Method = "grad-cam", random_orders: int = 20,
         mode: faithfulness(
             given.network, given.image, scores=own, regions=cell_regions(given.frame), target=given.target,
             replacement=average, mode=mode, random_orders=random_orders, seed=seed, measured=given.measured,
-            other_scores={"difference of the class averages": _difference(given)},
+            other_scores={"difference of the classes": _difference(given)},
         )
         for mode in modes
     }  # fmt: skip
@@ -443,10 +447,19 @@ def _first_split_layer(given: Given) -> str | None:
 
 
 def _difference(given: Given) -> npt.NDArray[np.float64]:
-    """(n_bins,). Mean square difference between the first two classes' average images: where the physics differs."""
-    first, second = (given.images[given.labels == label].mean(axis=0) for label in (0, 1))
-    difference: npt.NDArray[np.float64] = ((first - second) ** 2 * given.measured).sum(axis=(1, 2)).astype(np.float64)
-    return difference
+    """(n_bins,). Where the first two classes differ: squared effect size, (difference of means)^2 / variance, over pixels.
+
+    What the finite number of images adds to the square on average is taken off.
+    """
+    both = [given.images[given.labels == label].astype(np.float64) for label in (0, 1)]
+    variance = [one.var(axis=0, ddof=1) for one in both]
+    square = (both[0].mean(axis=0) - both[1].mean(axis=0)) ** 2 - sum(
+        v / len(one) for v, one in zip(variance, both, strict=True)
+    )
+    pooled = 0.5 * (variance[0] + variance[1])
+    effect = np.divide(square, pooled, out=np.zeros_like(square), where=given.measured & (pooled > 1e-12))
+    size: npt.NDArray[np.float64] = effect.sum(axis=(1, 2))
+    return size
 
 
 def _value(given: Given, objective: Answer | Filter, image: npt.NDArray[np.float32]) -> float:

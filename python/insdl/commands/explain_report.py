@@ -46,7 +46,7 @@ def explain_all(given: Given, *, seed: int = 0, said: Callable[[str], None] | No
     busiest = int(filter_use(network, given.images, layer=last).spread.argmax())
     jobs: dict[str, Callable[[], Explained]] = {}
     if isinstance(network, CellClassifier):
-        jobs["attribution"] = lambda: attribution(given, method="grad-cam")
+        jobs["attribution"] = lambda: attribution(given, method="hires-cam")
         jobs["trust"] = lambda: trust(given, seed=seed)
     jobs["integrated-gradients"] = lambda: attribution(given, method="integrated")
     jobs["occlusion"] = lambda: occlusion(given, by="cells")
