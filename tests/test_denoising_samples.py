@@ -31,10 +31,11 @@ def test_four_magnets_all_stable_with_every_nuisance_of_the_preset() -> None:
 
 
 def test_zener_polarons_are_scaled_from_the_literature() -> None:
-    """At the published JFU the exchanges are the published ones; JA = 0.1646, which 0.165 rounds."""
+    """At a strength of one the exchanges are the published ones; JA = 0.1646, which 0.165 rounds."""
     zener = next(rival for rival in denoising_configuration().classes if rival.name == "zener_polaron")
     published = LITERATURE["zener_polaron"]
-    values = {name: terms["JFU"] * published["JFU"] for name, terms in zener.derived.items()}
+    values = {name: terms["strength"] for name, terms in zener.derived.items()}
+    assert values["JFU"] == published["JFU"]
     assert values["JFD"] == pytest.approx(published["JFD"])
     assert values["JA"] == pytest.approx(0.1646, abs=5e-5)
 

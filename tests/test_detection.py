@@ -232,14 +232,14 @@ def test_rb2mnf4_windows_have_flat_backgrounds_of_their_share() -> None:
 
 
 def test_the_preset_looks_like_the_measurement() -> None:
-    """Nothing but noise and the literature image at the found scale: 30 % zeros, as the measurement has (29.4 %)."""
+    """Nothing but noise and the literature image at the found scale: 28.4 % zeros on average, the measurement 29.4 %."""
     given = detector()
     counting = given.prior.counting
     assert counting.kind == "subtracted"
     plain = Detection(**{**given.prior.model_dump(), "counting": {**counting.model_dump(), "factor": 1.0}})
     given = Detector(preset().model_copy(update={"detection": plain}))
     counts = given.detect(literature(), generator(0, "any", 0))
-    assert (counts[given.measured] == 0).mean() == pytest.approx(0.301, abs=0.02)
+    assert (counts[given.measured] == 0).mean() == pytest.approx(0.294, abs=0.02)
 
 
 def test_drawing_all_nuisances_is_quick() -> None:

@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from insdl.cli import main
 from insdl.dataset.view import network_view
 from insdl.instrument.pcsmo import pcsmo_frame, to_sheet
-from insdl.learn.jury import save_jury, seat_jury
+from insdl.learn.alarm import fit_alarm
+from insdl.learn.density import fit_density, layer_features
+from insdl.learn.jury import Jury, Scale, save_jury
 from insdl.learn.networks import CellSetClassifier
 
 CLASSES = ("goodenough", "dimer", "none")
@@ -23,13 +25,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame = pcsmo_frame()
     cells = [frame.bin_at(number) for number in range(60)]
     member = CellSetClassifier(cells, classes=CLASSES, filters=1, widths=(4, 4, 4)).eval()
-    images = np.random.default_rng(0).poisson(2.0, (105, 60, 40, 40)).astype(np.float32)
-    images[1::3] += 3.0
-    images[2::3, :, :20] = 0.0
-    labels = np.arange(105) % 3
+    images = np.random.default_rng(0).poisson(2.0, (40, 60, 40, 40)).astype(np.float32)
     given = network_view(images, np.ones(images.shape, dtype=bool))
+    density = fit_density(layer_features(member, given, layers=["mix3"]), np.arange(40) % 2)
+    alarm = fit_alarm(np.linspace(-5.0, 5.0, 100), false_alarm_rate=0.05)
+    jury = Jury((member,), 1.0, (density,), Scale(0.0, 1.0), Scale(0.0, 1.0), alarm, {})
     file = tmp_path_factory.mktemp("model") / "jury.pt"
-    save_jury(file, seat_jury([member], training=(given, labels), held_out=(given, labels), false_alarm_rate=0.05))
+    save_jury(file, jury)
     return file
 
 

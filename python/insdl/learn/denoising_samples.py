@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import cos
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,7 +23,6 @@ from insdl.dataset.source import GOOD
 from insdl.instrument.counting import counted
 from insdl.instrument.coverage import detector_coverage
 from insdl.instrument.nuisance import add_hot_pixels, kill_pixels
-from insdl.materials.pcsmo import LITERATURE
 
 _Singles = npt.NDArray[np.float32]
 _Mask = npt.NDArray[np.bool_]
@@ -77,20 +75,8 @@ class DenoisingPrior:
 
 
 def denoising_configuration() -> Configuration:
-    """The preset "pcsmo" with two more magnets: Zener polarons, and a plain square-lattice antiferromagnet.
-
-    The exchanges of the Zener polarons keep their published ratio, with JA = -JFD cos 2e, tan 2e = JFD / JFU, which makes the
-    structure an equilibrium (`insdl.materials.zener_polaron`); one factor scales them. The antiferromagnet is Rb2MnF4 with
-    exchanges as large as those of manganites.
-    """
+    """The preset "pcsmo" with one more magnet: Rb2MnF4's square lattice, with exchanges as large as those of manganites."""
     content = load_configuration("pcsmo").model_dump()
-    ratio = LITERATURE["zener_polaron"]["JFD"] / LITERATURE["zener_polaron"]["JFU"]
-    zener = {
-        "name": "zener_polaron",
-        "model": "zener_polaron",
-        "own": {"JFU": {"kind": "uniform", "low": -8.0, "high": -1.8}},
-        "derived": {"JFD": {"JFU": ratio}, "JA": {"JFU": -ratio * cos(np.arctan(ratio))}},
-    }
     square = {
         "name": "square_antiferromagnet",
         "model": "rb2mnf4",
@@ -102,8 +88,7 @@ def denoising_configuration() -> Configuration:
     for rival in content["classes"]:
         if "D" not in rival["own"] and rival["model"] in ("goodenough", "dimer"):
             rival["own"]["D"] = anisotropy
-    present = {rival["name"] for rival in content["classes"]}
-    content["classes"] += [rival for rival in (zener, square) if rival["name"] not in present]
+    content["classes"].append(square)
     return configuration(content)
 
 
