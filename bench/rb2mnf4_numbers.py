@@ -141,6 +141,8 @@ def test(file: Path, parts: list[str]) -> dict[str, Any]:
         tested = tested_at(inference, replace(settings, test_images=120, refined_images=120), 1e6)
         result["refined"] = {
             "rmse": tested.refined_rmse.round(6).tolist(),
+            "posterior_rmse": tested.weighted_rmse.round(6).tolist(),
+            "posterior_z": tested.weighted_z_rms.round(3).tolist(),
             "reference": tested.reference_rms.round(6).tolist(),
             "z": tested.refined_z_rms.round(3).tolist(),
             "not_converged": tested.not_converged,

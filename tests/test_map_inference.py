@@ -58,7 +58,7 @@ def test_a_map_is_refined_and_weighted_from_the_posterior_on(inference):
     batch = inference.maps("other").batch([3])
     expected = inference.forward()
     found, problem = inference.refine(batch.counts[0], batch.measured[0], expected=expected)
-    weighted = inference.reweighted(problem, found, expected=expected, rng=np.random.default_rng(0), n_samples=150)
+    weighted = inference.reweighted(problem, found, expected=expected, n_samples=150)
     assert weighted.effective > 5
     error = np.sqrt(np.diag(found.covariance))
     # D, widths and zero of energy included; the posterior's mean and the most probable values differ by less than an error.

@@ -70,7 +70,7 @@ def test_bounds_hold_and_are_told():
     counts = np.random.default_rng(3).poisson(40.0 * bent([[0.1, 0.12]])[0] + 5.0).astype(float)
     found = refine(CountingProblem(counts, EVERYWHERE), bent, prior=PRIOR, start=[0.3, 0.15])
     assert "place" in found.at_bound
-    assert found.estimate[0] == 0.2
+    assert found.estimate[0] == pytest.approx(0.2, abs=6e-4)
     assert PRIOR.contains(found.estimate)
     with pytest.raises(ValueError, match="start must lie within the prior of place, width"):
         refine(CountingProblem(counts, EVERYWHERE), bent, prior=PRIOR, start=[0.1, 0.1])

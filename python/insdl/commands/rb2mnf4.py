@@ -15,7 +15,6 @@ from insdl.commands.rb2mnf4_result import summarise
 from insdl.dataset.configuration import Configuration, load_configuration
 from insdl.dataset.configured import ConfiguredSource
 from insdl.dataset.counted_maps import MapNuisances, with_counts, with_windows
-from insdl.dataset.randomness import generator
 from insdl.explain.cam import grad_cam, layer_grid, to_pixels
 from insdl.instrument.counts import count_images
 from insdl.instrument.frame import ImageFrame
@@ -60,7 +59,7 @@ class Rb2mnf4Settings:
     refined_images: int = 100
     own_counts: float = 1e6
     energy_zero_sigma: float = 0.0
-    importance_samples: int = 200
+    importance_samples: int = 1000
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -182,9 +181,8 @@ def run(
             refinement, problem = inference.refine(
                 measurement.image, measurement.measured, expected=expected, seed=settings.seed
             )
-            rng = generator(settings.seed, "importance", 0)
             posterior = inference.reweighted(
-                problem, refinement, expected=expected, n_samples=settings.importance_samples, rng=rng
+                problem, refinement, expected=expected, n_samples=settings.importance_samples, seed=settings.seed
             )
         with watch("what it can tell"):
             result = summarise(measurement, inference, refinement, posterior, tested, settings)

@@ -27,6 +27,7 @@ class HeldOut:
     truth, estimate, sigma : (n, n_parameters) float64, meV. Of the network; sigma is calibrated.
     baseline : (n, n_parameters) float64, meV. Of the principal components.
     refined, refined_sigma : (n_refined, n_parameters) float64, meV. Of the first maps.
+    weighted, weighted_sigma : (n_refined, n_parameters) float64, meV. Mean and width of the posterior by importance sampling.
     reference : (n_refined, n_parameters) float64, meV. Cramer-Rao bound with the prior's variance added, of the same maps.
     not_converged : int. Refinements whose last step was still longer than the tolerance.
     rank_p_values : (n_prior,) float64 or None. Of the uniformity of the posterior's ranks on maps of any number of counts;
@@ -39,6 +40,8 @@ class HeldOut:
     baseline: _Array
     refined: _Array
     refined_sigma: _Array
+    weighted: _Array
+    weighted_sigma: _Array
     reference: _Array
     not_converged: int
     rank_p_values: _Array | None
@@ -74,6 +77,16 @@ class HeldOut:
         return _rms((self.refined - self.truth[: len(self.refined)]) / self.refined_sigma)
 
     @property
+    def weighted_rmse(self) -> _Array:
+        """Root mean square error of the posterior's mean."""
+        return _rms(self.weighted - self.truth[: len(self.weighted)])
+
+    @property
+    def weighted_z_rms(self) -> _Array:
+        """Root mean square of the errors of the posterior's mean over the posterior's width."""
+        return _rms((self.weighted - self.truth[: len(self.weighted)]) / self.weighted_sigma)
+
+    @property
     def reference_rms(self) -> _Array:
         """Root mean square of the reference."""
         return _rms(self.reference)
@@ -94,15 +107,19 @@ def held_out(
     n = len(inference.parameters)
     own = inference.prior.of(inference.parameters)
     views, values, refined, sigma, reference, failed = [], [], [], [], [], 0
+    weighted, spread = [], []
     for begin in range(0, n_maps, _BLOCK):
         batch = maps.batch(range(begin, min(n_maps, begin + _BLOCK)))
         views.append(inference.views(batch.counts, batch.measured))
         values.append(batch.values)
         for row in range(max(0, min(len(batch.values), n_refined - begin))):
-            found, _ = inference.refine(batch.counts[row], batch.measured[row], expected=expected, seed=seed)
+            found, problem = inference.refine(batch.counts[row], batch.measured[row], expected=expected, seed=seed)
             refined.append(found.estimate[:n])
             sigma.append(np.sqrt(np.diag(found.covariance))[:n])
             failed += not found.converged
+            posterior = inference.reweighted(problem, found, expected=expected, seed=seed)
+            weighted.append(posterior.mean[:n])
+            spread.append(np.sqrt(np.diag(posterior.covariance))[:n])
             reference.append(_bound(inference, expected, batch.values[row], batch.measured[row], batch.counts[row])[:n])
     seen, truth = np.concatenate(views), np.concatenate(values)
     estimate, error = inference.estimate(seen)
@@ -113,6 +130,8 @@ def held_out(
         baseline=np.clip(inference.baseline.predict(seen), own.low, own.high),
         refined=np.array(refined),
         refined_sigma=np.array(sigma),
+        weighted=np.array(weighted),
+        weighted_sigma=np.array(spread),
         reference=np.array(reference),
         not_converged=failed,
         rank_p_values=_ranks(inference, n_maps, seed, threads) if n_maps >= 100 else None,

@@ -104,6 +104,7 @@ def _sections(result: dict[str, Any], images: dict[str, bytes]) -> list[Section]
                 ("rms error of the network (meV)", "rmse", ".5f"),
                 ("rms error of principal components with a cubic regression (meV)", "baseline_rmse", ".5f"),
                 ("rms error after refinement (meV)", "refined_rmse", ".5f"),
+                ("rms error of the posterior's mean (meV)", "posterior_rmse", ".5f"),
                 ("Cramér-Rao bound and prior, rms (meV)", "reference_rms", ".5f"),
                 ("rms z-score of the network", "z_rms", ".2f"),
                 ("rms z-score after refinement", "refined_z_rms", ".2f"),

@@ -217,6 +217,8 @@ def summarise(
             "baseline_rmse": named(tested.baseline_rmse),
             "refined_rmse": named(tested.refined_rmse),
             "refined_z_rms": named(tested.refined_z_rms),
+            "posterior_rmse": named(tested.weighted_rmse),
+            "posterior_z_rms": named(tested.weighted_z_rms),
             "reference_rms": named(tested.reference_rms),
             "refined_maps": len(tested.refined),
             "not_converged": tested.not_converged,

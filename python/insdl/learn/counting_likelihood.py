@@ -129,7 +129,7 @@ class ScaleFit:
     log_determinant: float
 
 
-def fit_scale(problem: CountingProblem, image: npt.NDArray[np.floating], *, steps: int = 8) -> ScaleFit:
+def fit_scale(problem: CountingProblem, image: npt.NDArray[np.floating], *, steps: int = 15) -> ScaleFit:
     """Scale and levels that make counts most likely: iteratively reweighted least squares, which is Fisher scoring.
 
     Parameters
@@ -151,7 +151,7 @@ def fit_scale(problem: CountingProblem, image: npt.NDArray[np.floating], *, step
         mean = best @ design
         now = float(problem.log_likelihood(mean))
         weight = 1.0 / problem.noise(mean)
-        if abs(now - last) < 1e-4:
+        if abs(now - last) < 1e-7:
             break
         last = now
     _, determinant = np.linalg.slogdet((design * weight) @ design.T + 1e-12 * np.eye(len(design)))

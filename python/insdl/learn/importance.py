@@ -7,6 +7,7 @@ whether the proposal was good enough.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,17 +101,25 @@ def reweighted(
 def refinement_proposal(
     refinement: Refinement, n_samples: int, rng: np.random.Generator, *, widening: float = 1.2
 ) -> tuple[_Reals, _Reals]:
-    """Samples (m, n) around a refinement, and the logarithm of their density (m,) up to a constant.
+    """Samples (m, n) around a refinement, and the logarithm of their density (m,).
 
     Student's t with 5 degrees of freedom and ``widening`` times the refinement's errors: its tails are heavier than those of
     a posterior, so that weights stay bounded.
     """
     if n_samples < 1 or not widening > 0:
         raise ValueError(f"n_samples must be at least 1 and widening positive, got {n_samples} and {widening}")
-    n = len(refinement.names)
     factor = widening * np.linalg.cholesky(refinement.covariance)
-    normal = rng.standard_normal((n_samples, n))
+    normal = rng.standard_normal((n_samples, len(refinement.names)))
     stretch = np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, n_samples))
-    white = normal * stretch[:, None]
-    density = -0.5 * (_FREEDOM + n) * np.log1p(np.sum(white**2, axis=1) / _FREEDOM)
-    return refinement.estimate + white @ factor.T, density
+    samples = refinement.estimate + (normal * stretch[:, None]) @ factor.T
+    return samples, proposal_density(refinement, samples, widening=widening)
+
+
+def proposal_density(refinement: Refinement, samples: npt.ArrayLike, *, widening: float = 1.2) -> _Reals:
+    """(m,) float64. Logarithm of the density of `refinement_proposal` at samples (m, n)."""
+    factor = widening * np.linalg.cholesky(refinement.covariance)
+    n = len(refinement.names)
+    white = np.linalg.solve(factor, (np.asarray(samples, dtype=np.float64) - refinement.estimate).T)
+    constant = math.lgamma(0.5 * (_FREEDOM + n)) - math.lgamma(0.5 * _FREEDOM) - 0.5 * n * math.log(_FREEDOM * math.pi)
+    constant -= float(np.sum(np.log(np.diag(factor))))
+    return np.asarray(constant - 0.5 * (_FREEDOM + n) * np.log1p(np.sum(white**2, axis=0) / _FREEDOM))

@@ -15,11 +15,12 @@ from insdl.dataset.configuration import Configuration
 from insdl.dataset.counted_maps import CountedMaps, MapNuisances, map_view
 from insdl.dataset.distribution import Normal, Uniform
 from insdl.dataset.parameter_prior import ParameterPrior, prior_of
+from insdl.dataset.randomness import generator
 from insdl.instrument.forward_model import ENERGY_ZERO, ForwardModel
 from insdl.instrument.image import ImageSettings
 from insdl.learn.counting_likelihood import CountingProblem, bin_backgrounds, fit_scale
 from insdl.learn.error_scale import ErrorScale, fit_error_scale
-from insdl.learn.importance import Reweighted, refinement_proposal, reweighted
+from insdl.learn.importance import Reweighted, proposal_density, refinement_proposal, reweighted
 from insdl.learn.networks import MapRegressor, evaluation_mode
 from insdl.learn.pca_regression import PcaRegression, fit_pca_regression
 from insdl.learn.posterior import MixturePosterior, fit_posterior
@@ -161,11 +162,20 @@ class MapInference:
         refinement: Refinement,
         *,
         expected: ForwardModel,
-        n_samples: int = 200,
-        rng: np.random.Generator,
+        n_samples: int = 300,
+        seed: int = 0,
     ) -> Reweighted:
-        """The posterior of one map by importance samples around its refinement: right where errors are not normal."""
-        samples, density = refinement_proposal(refinement, n_samples, rng)
+        """The posterior of one map by importance sampling: right where errors are not normal.
+
+        Half of the samples come from the neural posterior, half from around the refinement, and all are weighted against the
+        mean of both densities: what one of them misses the other covers.
+        """
+        half = max(1, n_samples // 2)
+        (context,) = self.features(self.views(problem.counts[None], problem.measured[None]))
+        around, _ = refinement_proposal(refinement, half, generator(seed, "importance", 0))
+        samples = np.concatenate([self.posterior.sample(context, half, seed=seed), around])
+        samples = samples[self.prior.contains(samples)]
+        density = np.logaddexp(self.posterior.log_prob(samples, context), proposal_density(refinement, samples))
         return reweighted(problem, expected, samples, density, prior=self.prior)
 
 
