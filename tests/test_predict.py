@@ -10,12 +10,19 @@ import pytest
 from click.testing import CliRunner
 
 from insdl.cli import main
+from insdl.commands.predict import pretrained
+from insdl.dataset.configuration import load_source
+from insdl.dataset.configured import ConfiguredSource
+from insdl.dataset.randomness import generator
 from insdl.dataset.view import network_view
-from insdl.instrument.pcsmo import pcsmo_frame, to_sheet
+from insdl.instrument import ImageSimulator
+from insdl.instrument.pcsmo import SCALE, SETTINGS, pcsmo_frame, to_sheet
 from insdl.learn.alarm import fit_alarm
 from insdl.learn.density import fit_density, layer_features
-from insdl.learn.jury import Jury, Scale, save_jury
+from insdl.learn.jury import Jury, Scale, hear, save_jury
 from insdl.learn.networks import CellSetClassifier
+from insdl.materials import dimer, goodenough
+from insdl.materials.pcsmo import LITERATURE
 
 CLASSES = ("goodenough", "dimer", "none")
 
@@ -95,3 +102,19 @@ def test_refusals_are_one_sentence(tmp_path: Path, model: Path) -> None:
     code, text = run(tmp_path / "good.npy", "--model", tmp_path / "good.npy")
     assert code == 2
     assert "is not a jury of insdl" in text
+
+
+def test_the_jury_that_comes_along_knows_the_literature() -> None:
+    """Goodenough, dimer and no signal, each as the preset counts it; the members were trained on other numbers."""
+    source = load_source("pcsmo", n_samples=4)
+    assert isinstance(source, ConfiguredSource)
+    models = {"goodenough": goodenough(), "dimer": dimer()}
+    images = [
+        SCALE * ImageSimulator(model, source.configuration.frame.image_frame()).simulate(SETTINGS, **LITERATURE[name])
+        for name, model in models.items()
+    ]
+    images.append(np.zeros_like(images[0]))
+    counts = np.stack([source.detect(image, generator(5, "jury test", i)) for i, image in enumerate(images)])
+    verdicts = hear(pretrained(None), counts, source.detector.measured)
+    assert [max(verdict.probability, key=verdict.probability.__getitem__) for verdict in verdicts] == [*models, "none"]
+    assert [verdict.in_distribution for verdict in verdicts] == [True, True, False]
