@@ -56,7 +56,9 @@ def one_thread() -> Iterator[None]:
 
 
 def member(seed: int) -> CellSetClassifier:
-    network = CellSetClassifier(CELLS, classes=CLASSES, pixels=16, filters=2, widths=(16, 16, 16), seed=seed)
+    network = CellSetClassifier(
+        CELLS, classes=CLASSES, pixels=16, filters=3, widths=(16, 16, 16), mirrors="apart", seed=seed
+    )
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
     with torch.random.fork_rng(devices=[]):
         for step in range(90):

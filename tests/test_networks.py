@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from insdl.learn.checkpoint import load_checkpoint, save_checkpoint
-from insdl.learn.networks import CellClassifier, CellSetClassifier, MapRegressor, check_images, evaluation_mode
+from insdl.learn.networks import (
+    CellClassifier,
+    CellSetClassifier,
+    MapRegressor,
+    _folded,
+    check_images,
+    evaluation_mode,
+)
 
 
 def _parameters(network: torch.nn.Module) -> int:
@@ -126,13 +134,16 @@ def cell_set_input(n: int = 3) -> torch.Tensor:
     return torch.cat([values, mask], dim=1)
 
 
-def small_set(head: str = "pool") -> CellSetClassifier:
-    return CellSetClassifier(CELLS, classes=("a", "b"), pixels=16, widths=(8, 8, 8), head=head).eval()  # type: ignore[arg-type]
+def small_set(head: Any = "pool", mirrors: Any = "folded") -> CellSetClassifier:
+    return CellSetClassifier(
+        CELLS, classes=("a", "b"), pixels=16, filters=3, widths=(8, 8, 8), head=head, mirrors=mirrors
+    ).eval()
 
 
+@pytest.mark.parametrize("mirrors", ["folded", "apart"])
 @pytest.mark.parametrize("head", ["pool", "dense"])
-def test_a_cell_set_does_not_look_where_nothing_is_measured(head: str) -> None:
-    network, images = small_set(head), cell_set_input()
+def test_a_cell_set_does_not_look_where_nothing_is_measured(head: str, mirrors: str) -> None:
+    network, images = small_set(head, mirrors), cell_set_input()
     other = images.clone()
     other[:, :4] += 100.0 * (1.0 - other[:, 4:])
     torch.testing.assert_close(network(images), network(other))
@@ -141,8 +152,9 @@ def test_a_cell_set_does_not_look_where_nothing_is_measured(head: str) -> None:
     assert not torch.allclose(network(images)[0], network(seen)[0])
 
 
-def test_a_missing_cell_gives_no_features_and_leaves_the_others_alone() -> None:
-    network, images = small_set(), cell_set_input()
+@pytest.mark.parametrize("mirrors", ["folded", "apart"])
+def test_a_missing_cell_gives_no_features_and_leaves_the_others_alone(mirrors: str) -> None:
+    network, images = small_set(mirrors=mirrors), cell_set_input()
     whole = network.cells(images)
     images[:, 5] = 0.0
     part = network.cells(images)
@@ -154,10 +166,38 @@ def test_a_missing_cell_gives_no_features_and_leaves_the_others_alone() -> None:
 def test_cells_are_a_set_and_their_order_says_nothing() -> None:
     network, images = small_set(), cell_set_input()
     order = [2, 0, 3, 1]
-    other = CellSetClassifier([CELLS[i] for i in order], classes=("a", "b"), pixels=16, widths=(8, 8, 8)).eval()
+    cells = [CELLS[i] for i in order]
+    other = CellSetClassifier(cells, classes=("a", "b"), pixels=16, filters=3, widths=(8, 8, 8)).eval()
     other.load_state_dict(network.state_dict())
     shuffled = torch.cat([images[:, order], images[:, [4 + i for i in order]]], dim=1)
     torch.testing.assert_close(other(shuffled), network(images))
+
+
+@pytest.mark.parametrize("axes", [(2,), (3,), (2, 3)])
+def test_folded_mirrors_are_symmetries(axes: tuple[int, ...]) -> None:
+    images = cell_set_input()
+    mirrored = images.flip(axes)
+    torch.testing.assert_close(small_set()(mirrored), small_set()(images))
+    assert not torch.allclose(small_set(mirrors="apart")(mirrored), small_set(mirrors="apart")(images))
+
+
+def test_folding_is_the_mean_over_what_is_measured() -> None:
+    """Against loops over pixels and their mirrors; where none of the four is measured stands zero."""
+    images = cell_set_input(2)
+    images[:, 4:, 0, :2] = images[:, 4:, -1, :2] = images[:, 4:, 0, -2:] = images[:, 4:, -1, -2:] = 0.0
+    values, mask = images[:, :4].double() * images[:, 4:].double(), images[:, 4:].double()
+    mean, share, appearance = _folded(values, mask)
+    scatter = torch.zeros(2, 4)
+    for n, cell in np.ndindex(2, 4):
+        inner = []
+        for h, k in np.ndindex(8, 8):
+            four = [(8 + h, 8 + k), (7 - h, 8 + k), (8 + h, 7 - k), (7 - h, 7 - k)]
+            seen = [float(values[n, cell, i, j]) for i, j in four if mask[n, cell, i, j]]
+            assert share[n, cell, h, k] == len(seen) / 4
+            assert float(mean[n, cell, h, k]) == pytest.approx(np.mean(seen) if seen else 0.0, abs=1e-12)
+            inner += [np.var(seen)] if seen else []
+        scatter[n, cell] = float(np.mean(inner))
+    torch.testing.assert_close(appearance[:, :, 3].float(), scatter)
 
 
 def test_cell_set_refuses_what_is_no_cell() -> None:
@@ -165,6 +205,8 @@ def test_cell_set_refuses_what_is_no_cell() -> None:
         CellSetClassifier([(25.0, 1.0, 2.0), (25.0, 2.0, 1.0)])
     with pytest.raises(ValueError, match="head must be 'pool' or 'dense', got 'attention'"):
         CellSetClassifier(CELLS, head="attention")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="mirrors must be 'folded' or 'apart', got 'both'"):
+        CellSetClassifier(CELLS, mirrors="both")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"images must have shape \(n, 8, 40, 40\)"):
         CellSetClassifier(CELLS)(torch.zeros(1, 4, 40, 40))
 

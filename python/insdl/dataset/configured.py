@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +102,11 @@ class ConfiguredSource:
         """Model parameters by name (meV) and image settings of one draw of a sample, simulated or not."""
         found = self._draw(index, attempt)
         return found.parameters, found.settings
+
+    @property
+    def mirrors(self) -> Literal["folded", "apart"]:
+        """ "folded" where the images of all classes have mirrors in Qh and Qk, up to what the instrument does to them."""
+        return "apart" if any(one.mirrors == "none" for one in self._simulators) else "folded"
 
     @cached_property
     def detector(self) -> Detector:

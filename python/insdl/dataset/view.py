@@ -118,11 +118,12 @@ def network_view(counts: npt.NDArray[np.floating[Any]], seen: _Mask) -> _Singles
     mask = np.broadcast_to(np.asarray(seen, dtype=bool), values.shape)
     if values.ndim not in (3, 4):
         raise ValueError(f"counts must have shape (n_bins, n_h, n_k) or (n, n_bins, n_h, n_k), got {values.shape}")
-    if not np.isfinite(values[mask]).all():
+    seen_values = np.where(mask, values, np.float32(0.0))
+    if not np.isfinite(seen_values).all():
         raise ValueError("counts must be finite wherever they are seen")
     result = np.empty((*values.shape[:-3], 2 * values.shape[-3], *values.shape[-2:]), dtype=np.float32)
     middle = values.shape[-3]
-    np.arcsinh(np.where(mask, values, np.float32(0.0)), out=result[..., :middle, :, :])
+    np.arcsinh(seen_values, out=result[..., :middle, :, :])
     result[..., middle:, :, :] = mask
     return result
 

@@ -32,6 +32,7 @@ from insdl.provenance import versions
 
 _FORMAT = "insdl jury 1"
 _LAYER = "mix3"
+_MISTAKES = 5  # among held-out measurements, from which on they say how sure to be
 _WHOLE = 0.9  # share of the cells that must be measured for the features to be those of a whole measurement
 _Reals = npt.NDArray[np.float64]
 _Singles = npt.NDArray[np.float32]
@@ -107,7 +108,7 @@ def seat_jury(
         raise ValueError(f"the last class must be {NONE!r}, got {first.outputs}")
     none = len(first.outputs) - 1
     logits = ensemble_logits(_member_logits(members, held_out[0]))
-    temperature = fit_temperature(logits, held_out[1]).temperature
+    temperature = _temperature(logits, held_out[1])
     inside = held_out[1] != none
     known = training[1] != none
     densities = tuple(
@@ -229,6 +230,16 @@ def _distance(members: Sequence[nn.Module], densities: Sequence[FeatureDensity],
         for member, density in zip(members, densities, strict=True)
     ]
     return np.asarray(np.mean(found, axis=0))
+
+
+def _temperature(logits: _Reals, labels: npt.NDArray[np.int64]) -> float:
+    """With labels taken for certain, whose mistakes say how sure to be; smoothed where there are too few mistakes for that.
+
+    Smoothed targets allow n images without a mistake no more than P = (n + 1) / (n + classes) on average: too modest for a
+    jury that is better than that, but safe.
+    """
+    mistakes = int((logits.argmax(axis=1) != labels).sum())
+    return fit_temperature(logits, labels, targets="hard" if mistakes >= _MISTAKES else "smoothed").temperature
 
 
 def _scale(scores: _Reals) -> Scale:

@@ -64,6 +64,7 @@ class CellSetClassifierConfig:
     filters: int
     widths: tuple[int, int, int]
     head: Literal["pool", "dense"]
+    mirrors: Literal["folded", "apart"]
     seed: int
 
     @property
@@ -145,36 +146,41 @@ class CellClassifier(nn.Module):
 class CellEncoder(nn.Module):
     """The same filters for every cell, tuned by what the cell is: (n, 2 cells, p, p) to (n, cells filters, p/2, p/2).
 
-    Cells do not meet here: channel c has seen nothing but cell c // filters.
+    Cells do not meet here: channel c has seen nothing but cell c // filters. With folded mirrors the four quarters of a
+    cell are averaged first, each pixel over where it was measured, and the result is (n, cells filters, p/4, p/4).
     """
 
     coordinates: Tensor
 
-    def __init__(self, coordinates: Tensor, filters: int) -> None:
+    def __init__(self, coordinates: Tensor, filters: int, mirrors: Literal["folded", "apart"] = "apart") -> None:
         super().__init__()
         self.filters = filters
+        self.mirrors = mirrors
         self.register_buffer("coordinates", coordinates, persistent=False)
-        self.convolution = nn.Conv2d(2, filters, 4, 2, 1, bias=False)
-        hidden = 32
+        beyond: Literal["replicate", "zeros"] = "replicate" if mirrors == "folded" else "zeros"  # as beyond a mirror
+        self.convolution = nn.Conv2d(2, filters, 4, 2, 1, bias=False, padding_mode=beyond)
+        hidden, looks = 32, 4 if mirrors == "folded" else 3
         self.tuning = nn.Sequential(
-            nn.Linear(coordinates.shape[1] + 3, hidden), nn.ReLU(), nn.Linear(hidden, 2 * filters)
+            nn.Linear(coordinates.shape[1] + looks, hidden), nn.ReLU(), nn.Linear(hidden, 2 * filters)
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """Features, zero for a cell that is not measured at all."""
-        n, channels, height, width = images.shape
-        cells = channels // 2
+        n, cells = len(images), images.shape[1] // 2
         mask = images[:, cells:]
         values = images[:, :cells] * mask
+        if self.mirrors == "folded":
+            values, mask, appearance = _folded(values, mask)
+        else:
+            appearance = _appearance(values, mask)
+        height, width = values.shape[2:]
         pairs = torch.stack([values, mask], dim=4).reshape(n * cells, height, width, 2).permute(0, 3, 1, 2)
         found = self.convolution(pairs).permute(0, 2, 3, 1)
         wide, high = found.shape[1:3]
         # (n, h, k, cells filters): the last axis is what the next layer sums over, and what the tuning belongs to.
         found = found.reshape(n, cells, wide, high, self.filters).permute(0, 2, 3, 1, 4)
         found = found.reshape(n, wide, high, cells * self.filters)
-        with torch.no_grad():
-            appearance = _appearance(values, mask)
-            seen = (appearance[:, :, :1] > 0).repeat(1, 1, self.filters).reshape(n, 1, 1, cells * self.filters)
+        seen = (appearance[:, :, :1] > 0).repeat(1, 1, self.filters).reshape(n, 1, 1, cells * self.filters)
         what = torch.cat([self.coordinates.expand(n, -1, -1), appearance], dim=2)
         gain, offset = self.tuning(what).chunk(2, dim=2)
         gain, offset = (part.reshape(n, 1, 1, cells * self.filters) * seen for part in (1.0 + gain, offset))
@@ -187,26 +193,32 @@ class CellSetClassifier(nn.Module):
     ======== ============================= =======================================================================
     block    output, default configuration what it is
     ======== ============================= =======================================================================
-    `cells`  (180, 20, 20)                 4 x 4 convolution of stride 2 over values and mask, the same filters for
-                                           each cell, scaled and shifted by a function of the cell's coordinates,
-                                           level, roughness and measured share; ReLU; zero where nothing is measured
-    `mix1`   (64, 20, 20)                  all measured cells meet at each wave vector, with weights that are a
+    `cells`  (360, 10, 10)                 the mean of the four mirror images; 4 x 4 convolution of stride 2 over
+                                           values and mask, the same filters for each cell, scaled and shifted by a
+                                           function of the cell's coordinates, level, roughness, measured share and
+                                           asymmetry; ReLU; zero where nothing is measured
+    `mix1`   (64, 10, 10)                  all measured cells meet at each wave vector, with weights that are a
                                            function of their coordinates; the place in the Brillouin zone is added
-    `mix2`   (64, 10, 10)                  4 x 4, stride 2; batch norm, ReLU
-    `mix3`   (96, 10, 10)                  3 x 3; batch norm, ReLU
+    `mix2`   (64, 5, 5)                    4 x 4, stride 2; batch norm, ReLU
+    `mix3`   (96, 5, 5)                    3 x 3; batch norm, ReLU
     `head`   (classes,)                    "pool": mean over pixels, linear layer; "dense": a perceptron on all pixels
     ======== ============================= =======================================================================
 
     The input has 2 c channels: the values of the c cells, then their masks (1 measured, 0 not). Incident energies, slices or
     pixels may be missing: their masks are zero, and what stands in the values there is not looked at.
 
+    Where the physics is the same at (Qh, Qk), (-Qh, Qk), (Qh, -Qk) and (-Qh, -Qk), folding them says so: four times less to
+    compute, and noise that is halved before the first nonlinearity. How different the four are is kept as one number a cell.
+
     Parameters
     ----------
     cells : (incident energy, lower edge, upper edge) of each cell, meV.
     classes : number of classes, or their names in the order of the logits.
-    pixels : width and height of a cell; divisible by 4.
+    pixels : width and height of a cell; divisible by 8, or by 4 with mirrors apart.
     filters : of each cell. widths : channels of `mix1`, `mix2`, `mix3`.
     head : "pool" shows where (class activation maps are exact for it), "dense" may use the place.
+    mirrors : "folded" takes mirrors in Qh and Qk, which must lie in the middle of the image, as symmetries of what is measured;
+        "apart" knows of none.
     seed : of the initial weights.
 
     Examples
@@ -225,9 +237,10 @@ class CellSetClassifier(nn.Module):
         *,
         classes: int | Sequence[str] = 2,
         pixels: int = 40,
-        filters: int = 3,
+        filters: int = 6,
         widths: Sequence[int] = (64, 64, 96),
         head: Literal["pool", "dense"] = "pool",
+        mirrors: Literal["folded", "apart"] = "folded",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -236,16 +249,23 @@ class CellSetClassifier(nn.Module):
             raise ValueError(f"classes must hold at least 2 classes, got {classes!r}")
         if head not in ("pool", "dense"):
             raise ValueError(f"head must be 'pool' or 'dense', got {head!r}")
+        if mirrors not in ("folded", "apart"):
+            raise ValueError(f"mirrors must be 'folded' or 'apart', got {mirrors!r}")
         _check_positive(filters=filters)
-        _check_pixels(pixels, divisor=4)
+        _check_pixels(pixels, divisor=8 if mirrors == "folded" else 4)
         table = _cells(cells)
         first, second, third = _widths(widths, count=3)
-        self.config = CellSetClassifierConfig(table, names, pixels, filters, (first, second, third), head, seed)
+        self.config = CellSetClassifierConfig(
+            table, names, pixels, filters, (first, second, third), head, mirrors, seed
+        )
         coordinates = _coordinates(table)
-        self.register_buffer("places", _places(pixels // 2), persistent=False)
+        places, half = _places(pixels // 2), pixels // 4
+        if mirrors == "folded":
+            places = places[:, half:, half:].contiguous()
+        self.register_buffer("places", places, persistent=False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.cells = CellEncoder(coordinates, filters)
+            self.cells = CellEncoder(coordinates, filters, mirrors)
             self.weights = nn.Sequential(nn.Linear(coordinates.shape[1], 64), nn.ReLU(), nn.Linear(64, filters * first))
             self.place = nn.Conv2d(len(self.places), first, 1, bias=False)
             self.mix1 = nn.Sequential(nn.BatchNorm2d(first), nn.ReLU(inplace=True))
@@ -254,14 +274,14 @@ class CellSetClassifier(nn.Module):
             if head == "pool":
                 self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third, len(names)))
             else:
-                flat = 16 * (pixels // 4) ** 2
+                flat = 16 * (pixels // (8 if mirrors == "folded" else 4)) ** 2
                 self.head = nn.Sequential(
                     _block(third, 16, kernel=1, norm="batch"), nn.Flatten(), nn.Linear(flat, 64), nn.ReLU(),
                     nn.Linear(64, len(names)),
                 )  # fmt: skip
 
     def features(self, images: Tensor) -> Tensor:
-        """What the head looks at, (n, channels, pixels / 4, pixels / 4)."""
+        """What the head looks at, (n, channels, pixels / 8, pixels / 8); pixels / 4 with mirrors apart."""
         _check_batch(images, self.config.image_shape)
         cells = self.cells(images)
         first = self.config.widths[0]
@@ -438,6 +458,32 @@ def _coordinates(table: tuple[tuple[float, float, float], ...]) -> Tensor:
         wave(torch.pi * m * x) for x in (ki, 2.0 * share, energy) for m in (1, 2, 3) for wave in (torch.sin, torch.cos)
     ]
     return torch.stack([*plain, *waves], dim=1).float()
+
+
+def _folded(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean of the four quarters on the one where Qh, Qk > 0, measured share there, and (n, cells, 4) what a cell looks like.
+
+    Values must be zero where nothing is measured.
+    """
+    quarters, masks = _quarters(values), _quarters(mask)
+    share = 0.25 * (masks[0] + masks[1] + masks[2] + masks[3])
+    weight = 0.25 / share.clamp(min=0.25)
+    mean = (quarters[0] + quarters[1] + quarters[2] + quarters[3]) * weight
+    squares = sum((one * one for one in quarters[1:]), quarters[0] * quarters[0])
+    seen = (share > 0).to(share.dtype)
+    scatter = ((squares * weight - mean * mean) * seen).sum(dim=(2, 3)) / seen.sum(dim=(2, 3)).clamp(min=1.0)
+    return mean, share, torch.cat([_appearance(mean, seen), scatter[:, :, None]], dim=2)
+
+
+def _quarters(images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Four quarters of images, each turned over so that Qh and Qk ascend from the middle."""
+    h, k = images.shape[2] // 2, images.shape[3] // 2
+    return (
+        images[:, :, h:, k:],
+        images[:, :, h:, :k].flip(3),
+        images[:, :, :h, k:].flip(2),
+        images[:, :, :h, :k].flip(2, 3),
+    )
 
 
 def _appearance(values: Tensor, mask: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class RivalSettings:
         chooses each member's epoch, the other calibrates.
     training : of each member; its seed is set for each.
     views : what of a measurement a member is shown in training.
-    filters, widths : of the networks.
+    filters, widths : of the networks. Mirrors are folded where all rivals have them.
     threads : of simulation; None uses every processor.
     """
 
@@ -46,10 +46,10 @@ class RivalSettings:
     seed: int = 0
     images: int = 12_000
     validation: int = 600
-    held_out: int = 1200
-    training: TrainingSettings = TrainingSettings(epochs=5, learning_rate=4e-3, weight_decay=1e-3, threads=1)
+    held_out: int = 2400
+    training: TrainingSettings = TrainingSettings(epochs=4, learning_rate=5e-3, weight_decay=1e-3, threads=1)
     views: ViewPrior = ViewPrior()
-    filters: int = 3
+    filters: int = 6
     widths: tuple[int, int, int] = (64, 64, 96)
     threads: int | None = None
 
@@ -169,6 +169,7 @@ def _member(
         pixels=source.image_shape[-1],
         filters=settings.filters,
         widths=settings.widths,
+        mirrors=source.base.mirrors if source.image_shape[-1] % 8 == 0 else "apart",
         seed=seed,
     )
     stream = ImageStream(
