@@ -10,11 +10,11 @@ import yaml
 from click.testing import CliRunner, Result
 
 from insdl.cli import main
-from insdl.commands.explain_jobs import gather
-from insdl.dataset.configuration import load_configuration
+from insdl.commands.explain_given import gather
+from insdl.dataset.configuration import load_configuration, load_source
 from insdl.explain.cam import grad_cam
 from insdl.explain.layers import answers
-from insdl.learn.networks import CellClassifier
+from insdl.learn.networks import CellClassifier, CellSetClassifier
 from insdl.learn.train import save_checkpoint
 
 CELLS, PIXELS = 6, 16
@@ -35,11 +35,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cells=CELLS, classes=("goodenough", "dimer"), pixels=PIXELS, widths=(8, 8, 8), seed=seed
         )
         save_checkpoint(folder / f"network-{seed}.pt", network)
+    frame = load_source(str(folder / "small.yaml"), n_samples=2).configuration.frame.image_frame()  # type: ignore[attr-defined]
+    for seed in (0, 1):
+        rivals = CellSetClassifier(
+            [frame.bin_at(number) for number in range(CELLS)], classes=("goodenough", "dimer", "zener_polaron", "none"),
+            pixels=PIXELS, filters=2, widths=(8, 8, 8), seed=seed,
+        )  # fmt: skip
+        save_checkpoint(folder / f"set-{seed}.pt", rivals)
     return folder
 
 
-def call(folder: Path, output: Path, *words: str, networks: int = 1) -> Result:
-    checkpoints = [str(folder / f"network-{seed}.pt") for seed in range(networks)]
+def call(folder: Path, output: Path, *words: str, networks: int = 1, kind: str = "network") -> Result:
+    checkpoints = [str(folder / f"{kind}-{seed}.pt") for seed in range(networks)]
     options = ["--preset", str(folder / "small.yaml"), "--samples", "12", "--threads", "1", "--output", str(output)]
     return CliRunner().invoke(main, ["explain", *words, *checkpoints, *options])
 
@@ -73,6 +80,33 @@ def test_every_command_writes_arrays_and_pictures(
     pictures = list((tmp_path / "out").glob("*.png"))
     assert pictures
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
+@pytest.mark.parametrize(
+    ("words", "stem", "arrays", "says"),
+    [
+        (["cells", "--orders", "4"], "cells", {"value": (2, 6), "whole": (2,)}, "Cells that speak most for it"),
+        (["trust"], "trust", {"importance": (6,), "deletion_answer": (7,)}, "2 networks rank the cells alike by"),
+        (["attribute"], "attribution-hires-cam", {"maps": (6, 16, 16), "importance": (6,)}, "Cells that count"),
+        (["attribute", "--method", "cam"], "attribution-cam", {"maps": (16, 16)}, "One map for all cells"),
+        (["activations", "--layer", "mix2"], "activations", {"activations": (8, 2, 2)}, "8 filters"),
+        (["maximal", "--count", "3"], "maximal", {"images": (3,), "rows": (3, 2)}, "is excited most by image"),
+        (["maximise", "--steps", "3"], "maximised", {"image": (6, 16, 16)}, "for the answer"),
+        (["occlude"], "occlusion-cells", {"drop": (6,)}, "the average of the simulated classes"),
+        (["weights"], "weights", {"weights": (2, 2, 4, 4)}, "mean Moran's I"),
+    ],
+)
+def test_networks_of_a_jury_are_explained_too(
+    words: list[str], stem: str, arrays: dict[str, tuple[int, ...]], says: str, folder: Path, tmp_path: Path
+) -> None:
+    done = call(folder, tmp_path / "out", *words, networks=2, kind="set")
+    assert done.exit_code == 0, done.output
+    assert says in done.output
+    with np.load(tmp_path / "out" / f"{stem}.npz") as content:
+        for name, shape in arrays.items():
+            assert content[name].shape == shape
+        if stem.startswith("attribution"):  # mirrors are folded: what is found is the same in all four quarters
+            np.testing.assert_allclose(content["maps"], content["maps"][..., ::-1, :], atol=1e-12)
 
 
 def test_the_command_says_what_the_function_says(folder: Path, tmp_path: Path) -> None:

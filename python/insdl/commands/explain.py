@@ -11,7 +11,8 @@ import click
 from insdl.commands.guard import guarded
 
 if TYPE_CHECKING:
-    from insdl.commands.explain_jobs import Explained, Given
+    from insdl.commands.explain_given import Given
+    from insdl.commands.explain_jobs import Explained
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -19,7 +20,7 @@ _LAYER = click.option("--layer", help="Name of a layer, mix2 for instance; by de
 _FILTER = click.option(
     "--filter", "channel", type=click.IntRange(0), default=0, show_default=True, help="Of the layer."
 )
-_METHODS = ["cam", "grad-cam", "grad-cam-average", "grad-cam++", "hires-cam", "integrated", "guided"]
+_METHODS = ["cam", "grad-cam", "grad-cam-average", "grad-cam++", "hires-cam", "integrated", "guided", "shapley"]
 
 
 @click.group()
@@ -57,11 +58,15 @@ def activations(layer: str | None, **common: Any) -> None:
 
 
 @explain.command()
-@click.option("--layer", default="cells.0", show_default=True, help="A convolution.")
+@click.option("--layer", help="A convolution; by default the first.")
 @_common
-def weights(layer: str, **common: Any) -> None:
+def weights(layer: str | None, **common: Any) -> None:
     """Weights of a layer, and whether they are smoother than noise."""
-    _run("weights", common, lambda jobs, given: jobs.weights(given, layer=layer))
+    _run(
+        "weights",
+        common,
+        lambda jobs, given: jobs.weights(given, layer=layer or jobs.first_convolution(given.network)),
+    )
 
 
 @explain.command()
@@ -130,6 +135,16 @@ def occlude(by: str, **common: Any) -> None:
 
 
 @explain.command()
+@click.option(
+    "--orders", type=click.IntRange(4), default=32, show_default=True, help="Random orders of the cells; even."
+)
+@_common
+def cells(orders: int, **common: Any) -> None:
+    """What each cell contributes to a jury's answer (Shapley values), with its spread over the networks."""
+    _run("cells", common, lambda jobs, given: jobs.cells(given, orders=orders, seed=common["seed"]))
+
+
+@explain.command()
 @click.option("--method", type=click.Choice(_METHODS), default="hires-cam", show_default=True)
 @click.option("--layer", help="Of the class activation maps; by default the one where cells are still apart.")
 @_common
@@ -139,11 +154,15 @@ def attribute(method: str, layer: str | None, **common: Any) -> None:
 
 
 @explain.command()
-@click.option("--method", type=click.Choice(_METHODS[1:]), default="hires-cam", show_default=True)
+@click.option("--method", type=click.Choice(_METHODS[1:]), help="By default shapley for a jury, else hires-cam.")
 @_common
-def trust(method: str, **common: Any) -> None:
+def trust(method: str | None, **common: Any) -> None:
     """What an explanation is worth: several networks, random weights, deletion and insertion."""
-    _run("trust", common, lambda jobs, given: jobs.trust(given, method=method, seed=common["seed"]))
+    _run(
+        "trust",
+        common,
+        lambda jobs, given: jobs.trust(given, method=method or jobs.best_method(given), seed=common["seed"]),
+    )
 
 
 @explain.command()
@@ -178,7 +197,7 @@ def _run(stem: str, common: dict[str, Any], make: Callable[[Any, Given], Explain
 
 
 def _given(common: dict[str, Any]) -> Given:
-    from insdl.commands.explain_jobs import gather
+    from insdl.commands.explain_given import gather
     from insdl.instrument.measurement import read_pcsmo
 
     if common["mask"] is not None and common["measured"] is None:

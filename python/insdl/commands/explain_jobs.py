@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from insdl import plot, plot_explain
-from insdl.dataset.pcsmo import network_input
-from insdl.dataset.randomness import generator
-from insdl.dataset.source import GOOD
+from insdl.commands.explain_given import Explainable, Given
 from insdl.explain.activations import filter_use, layer_activations, layer_vectors, seen_channels
 from insdl.explain.atlas import activation_atlas
 from insdl.explain.attribution import guided_gradients, integrated_gradients
@@ -28,60 +26,24 @@ from insdl.explain.cam import (
 )
 from insdl.explain.embedding import nearest, pca, tsne
 from insdl.explain.faithfulness import Faithfulness, Mode, faithfulness
-from insdl.explain.layers import Target, answers, forward_steps
+from insdl.explain.layers import answers, forward_steps
 from insdl.explain.maximal_activation import maximal_activation, region
 from insdl.explain.maximisation import Answer, Filter, MaximisationSettings, maximise
 from insdl.explain.occlusion import Region, band_regions, cell_regions, class_average, occlude, zone_regions
+from insdl.explain.seen_cells import SeenCells
+from insdl.explain.shapley import CellValues, cell_values
 from insdl.explain.stability import randomisation_check, seed_spread
 from insdl.explain.weights import kernel_smoothness, layer_weights
 from insdl.instrument.frame import ImageFrame
-from insdl.instrument.measurement import Measurement
-from insdl.learn.networks import CellClassifier, Network
-from insdl.learn.train import load_checkpoint
+from insdl.learn.networks import CellClassifier
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _Array = npt.NDArray[Any]
-Method = Literal["cam", "grad-cam", "grad-cam-average", "grad-cam++", "hires-cam", "integrated", "guided"]
+Method = Literal["cam", "grad-cam", "grad-cam-average", "grad-cam++", "hires-cam", "integrated", "guided", "shapley"]
 """grad-cam-average, hires-cam and integrated count from the average of the simulated classes, the others from zero."""
 By = Literal["cells", "bands", "zones"]
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """What is explained: networks, simulated images, and the image whose answer is asked about.
-
-    Attributes
-    ----------
-    networks : the first is explained; the others differ from it in their seed alone.
-    frame : ImageFrame of the images.
-    images : (n, n_bins, n_h, n_k) float32. Simulated network inputs, log(1 + counts).
-    labels : (n,) int64. Their classes. names : of the classes.
-    image : (n_bins, n_h, n_k) float32. The network input that is explained, and what it is: `what`.
-    measured : (n_bins, n_h, n_k) bool. Where a detector looks.
-    target : what is asked.
-    """
-
-    networks: tuple[Network, ...]
-    frame: ImageFrame
-    images: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    names: tuple[str, ...]
-    image: npt.NDArray[np.float32]
-    what: str
-    measured: npt.NDArray[np.bool_]
-    target: Target
-
-    @property
-    def network(self) -> Network:
-        """The network that is explained."""
-        return self.networks[0]
-
-    @property
-    def asked(self) -> str:
-        """The target in words."""
-        return " - ".join(str(part) for part in self.target) if isinstance(self.target, tuple) else str(self.target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,53 +54,6 @@ class Explained:
     sentences: Sequence[str]
     arrays: Mapping[str, _Array]
     pictures: Mapping[str, tuple[Figure, str]] = field(default_factory=dict)
-
-
-def gather(
-    checkpoints: Sequence[Path],
-    *,
-    preset: str,
-    samples: int,
-    seed: int,
-    target: str | None,
-    measurement: Measurement | None,
-    threads: int | None = None,
-) -> Given:
-    """Networks from their files, simulated images of a configuration or preset, and a measurement if there is one.
-
-    Without a measurement, the first simulated image is explained. The classes and the frame are the configuration's.
-    """
-    from insdl.dataset.configuration import configuration, load_source
-    from insdl.dataset.configured import ConfiguredSource
-
-    networks = tuple(load_checkpoint(path)[0] for path in checkpoints)
-    source = load_source(preset, n_samples=samples, seed=seed)
-    assert isinstance(source, ConfiguredSource)
-    if measurement is not None:  # the simulated images get its detectors, and no gaps of their own
-        content = source.configuration.model_dump()
-        content["detection"]["coverage"] = {"bank": "none"}
-        source = ConfiguredSource(configuration(content))
-    frame = source.configuration.frame.image_frame()
-    for path, network in zip(checkpoints, networks, strict=True):
-        if network.config.image_shape != frame.shape:
-            raise ValueError(
-                f"{path} reads images of shape {network.config.image_shape}, those of {preset} have {frame.shape}"
-            )
-        if network.config.outputs != networks[0].config.outputs:
-            raise ValueError(f"{path} answers {network.config.outputs}, the first {networks[0].config.outputs}")
-    measured = source.detector.measured if measurement is None else measurement.measured
-    made = source.make(range(samples), threads=threads)
-    stable = np.flatnonzero(made.status == GOOD)
-    counts = [source.detect(made.images[i], generator(seed, "explain/detection", int(i))) for i in stable]
-    images = np.stack([network_input(one, measured) for one in counts])
-    image = images[0] if measurement is None else network_input(measurement.image.astype(np.float32), measured)
-    what = (
-        f"simulated: {source.classes[made.labels[stable[0]]]}"
-        if measurement is None
-        else measurement.source.split(" (")[0]
-    )
-    asked = _target(networks[0], target)
-    return Given(networks, frame, images, made.labels[stable], source.classes, image, what, measured, asked)
 
 
 def activations(given: Given, *, layer: str) -> Explained:
@@ -341,11 +256,49 @@ def attribution(given: Given, *, method: Method, layer: str | None = None) -> Ex
     return Explained(title, [f"{sentence}."], arrays, {f"attribution-{method}": (figure, caption)})
 
 
-def trust(given: Given, *, method: Method = "hires-cam", random_orders: int = 20, seed: int = 0) -> Explained:
+def cells(given: Given, *, orders: int = 32, seed: int = 0) -> Explained:
+    """What each cell contributes to the answer, as Shapley values: mean over the networks, and how far they agree."""
+    rows = [_shapley(network, given, orders=orders, seed=seed) for network in given.networks]
+    values = np.stack([row.value for row in rows])
+    mean, sampling = values.mean(axis=0), np.stack([row.error for row in rows])
+    deviation = values.std(axis=0, ddof=1) if len(rows) > 1 else sampling[0]
+    order = np.argsort(-mean, kind="stable")
+    bins = given.frame.bins.mean(axis=1)
+    sentences = [
+        f"Answer {given.asked}: {np.mean([row.whole for row in rows]):+.3g} with all cells, "
+        f"{np.mean([row.empty for row in rows]):+.3g} with none.",
+        "Cells that speak most for it: "
+        + "; ".join(f"{given.frame.label(int(i))} ({mean[i]:+.2f} ± {deviation[i]:.2f})" for i in order[:5])
+        + ".",
+        "Cells that speak most against it: "
+        + "; ".join(f"{given.frame.label(int(i))} ({mean[i]:+.2f} ± {deviation[i]:.2f})" for i in order[:-4:-1])
+        + ".",
+    ]
+    arrays: dict[str, _Array] = {
+        "value": values, "mean": mean, "deviation": deviation, "sampling_error": sampling, "energy_transfer": bins,
+        "whole": np.array([row.whole for row in rows]), "empty": np.array([row.empty for row in rows]),
+    }  # fmt: skip
+    if len(rows) > 1:
+        spread = seed_spread(values)
+        arrays["rank_correlation"] = spread.rank_correlation
+        sentences.append(f"{len(rows)} networks rank the cells alike by {spread.agreement:.2f} (Spearman).")
+    title = f"What each cell contributes to the answer {given.asked}"
+    figure = (
+        plot.cell_bars(given.frame, mean, deviation, title=title, label="contribution (logit)")
+        if _is_table(given.frame)
+        else plot_explain.bars(mean, [given.frame.label(i) for i in range(len(mean))], title=title, label="logit")
+    )
+    caption = (
+        "Shapley values: the mean change of the answer when the cell is measured too. Bars: spread over the networks."
+    )
+    return Explained(title, sentences, arrays, {"cells": (figure, caption)})
+
+
+def trust(given: Given, *, method: Method, random_orders: int = 20, seed: int = 0) -> Explained:
     """Spread over networks, random weights, deletion and insertion of cells: what an explanation is worth."""
     layer = _first_split_layer(given) if "cam" in method and method != "cam" else None
 
-    def importance(network: Network) -> npt.NDArray[np.float64]:
+    def importance(network: Explainable) -> npt.NDArray[np.float64]:
         _, cells = maps_of(network, given, method=method, layer=layer)
         if cells is None:
             raise ValueError(f"{method} gives no map for each cell of this network; trust needs one")
@@ -353,12 +306,12 @@ def trust(given: Given, *, method: Method = "hires-cam", random_orders: int = 20
 
     own = importance(given.network)
     check = randomisation_check(given.network, importance, seed=seed)
-    average = class_average(given.images, given.labels)
+    network, image, taken, filling, measured = _deletion(given)
     modes: tuple[Mode, ...] = ("deletion", "insertion")
     curves: dict[str, Faithfulness] = {
         mode: faithfulness(
-            given.network, given.image, scores=own, regions=cell_regions(given.frame), target=given.target,
-            replacement=average, mode=mode, random_orders=random_orders, seed=seed, measured=given.measured,
+            network, image, scores=own, regions=taken, target=given.target, replacement=filling, mode=mode,
+            random_orders=random_orders, seed=seed, measured=measured,
             other_scores={"difference of the classes": _difference(given)},
         )
         for mode in modes
@@ -390,20 +343,26 @@ def trust(given: Given, *, method: Method = "hires-cam", random_orders: int = 20
             plot_explain.deletion_curves(
                 curves, label=f"answer {given.asked} (logit)", title=f"Is {method} what the network uses?"
             ),
-            "Cells go to the average of the simulated classes (deletion) or come from it (insertion), most important first.",
+            "Cells go (deletion) or come (insertion), most important first; without a cell, its values are the average of the "
+            "simulated classes, or a jury is told that it was not measured.",
         )
     }
     return Explained(f"What {method} is worth", sentences, arrays, pictures)
 
 
 def maps_of(
-    network: Network, given: Given, *, method: Method, layer: str | None
+    network: Explainable, given: Given, *, method: Method, layer: str | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
     """Signed maps of the image at its pixels, and the evidence of each cell (n_bins,).
 
-    The maps are (n_bins, n_h, n_k); or (n_h, n_k), and no evidence of cells, for a layer that has mixed the cells.
+    The maps are (n_bins, n_h, n_k), even over a cell for "shapley"; or (n_h, n_k), and no evidence of cells, for a layer that
+    has mixed the cells.
     """
     image = given.image[None]
+    if method == "shapley":
+        values = _shapley(network, given).value
+        area = np.maximum(given.measured.sum(axis=(1, 2)), 1)
+        return np.where(given.measured, (values / area)[:, None, None], 0.0), values
     if method in ("integrated", "guided"):
         average = class_average(given.images, given.labels)
         maps = (
@@ -415,7 +374,7 @@ def maps_of(
     if layer is None:
         raise ValueError(f"{method} needs the name of a layer for a {type(network).__name__}")
     grid = layer_grid(network, layer=layer, image_shape=given.image.shape)
-    share = 1.0 / (grid.stride[0] * grid.stride[1])  # a layer's pixel is shared out among those of the image
+    share = 1.0 / grid.pixels_each  # a layer's pixel is shared out among those of the image
     if method == "cam":
         coarse = class_activation_map(network, image, target=given.target, layer=layer, sign="signed")
         return share * to_pixels(coarse, grid)[0], None
@@ -431,6 +390,38 @@ def maps_of(
     return share * to_pixels(coarse, grid)[0], None if cells is None else cell_importance(coarse)[0]
 
 
+def _deletion(
+    given: Given,
+) -> tuple[nn.Module, _Array, Sequence[Region], _Array | float, npt.NDArray[np.bool_] | None]:
+    """Network, image, regions, replacement and mask of cells that are taken away: not measured, or made average."""
+    network, plain = given.network, cell_regions(given.frame)
+    if not isinstance(network, SeenCells):
+        return network, given.image, plain, class_average(given.images, given.labels), given.measured
+    both = [Region(one.name, np.concatenate([one.mask, one.mask])) for one in plain]
+    return network.network, _measurement(given), both, 0.0, None
+
+
+def _measurement(given: Given) -> npt.NDArray[np.float32]:
+    return np.concatenate([given.image, given.measured.astype(np.float32)])
+
+
+def _shapley(network: Explainable, given: Given, *, orders: int = 16, seed: int = 0) -> CellValues:
+    if not isinstance(network, SeenCells):
+        raise ValueError(f"shapley needs a network that can do without a cell, not a {type(network).__name__}")
+    return cell_values(network.network, _measurement(given), target=given.target, orders=orders, seed=seed)
+
+
+def best_method(given: Given) -> Method:
+    """The method whose ranking of cells has proved steadiest for this kind of network (docs/explanations.md)."""
+    return "shapley" if isinstance(given.network, SeenCells) else "hires-cam"
+
+
+def first_convolution(network: Explainable) -> str:
+    """Name of the network's first convolution."""
+    modules: dict[str, nn.Module] = dict(network.named_modules())
+    return next(name for name, module in modules.items() if isinstance(module, nn.Conv2d))
+
+
 def regions(frame: ImageFrame, *, by: By) -> tuple[Region, ...]:
     """Regions of a frame: its cells, bands of energy transfer (twelve of equal width), patches of half a r.l.u."""
     if by == "cells":
@@ -443,7 +434,7 @@ def regions(frame: ImageFrame, *, by: By) -> tuple[Region, ...]:
 
 def _first_split_layer(given: Given) -> str | None:
     """The layer whose channels still belong to one cell each, where the network has one."""
-    return "cells" if isinstance(given.network, CellClassifier) else None
+    return "cells" if isinstance(given.network, CellClassifier | SeenCells) else None
 
 
 def _difference(given: Given) -> npt.NDArray[np.float64]:
@@ -468,25 +459,11 @@ def _value(given: Given, objective: Answer | Filter, image: npt.NDArray[np.float
     return float(layer_activations(given.network, image[None], layer=objective.layer)[0, objective.channel].mean())
 
 
-def _target(network: Network, text: str | None) -> Target:
-    """One output's name, or two with a comma between; by default the contrast of the first two classes, or the first."""
-    names = network.config.outputs
-    if text is None:
-        return (names[0], names[1]) if isinstance(network, CellClassifier) else names[0]
-    parts = [part.strip() for part in text.split(",")]
-    for part in parts:
-        if part not in names:
-            raise ValueError(f"target must be one of {', '.join(names)}, or two of them with a comma, got {text!r}")
-    if len(parts) > 2:
-        raise ValueError(f"target must be one output, or two with a comma, got {text!r}")
-    return parts[0] if len(parts) == 1 else (parts[0], parts[1])
-
-
 def _is_table(frame: ImageFrame) -> bool:
     return len({len(np.asarray(block.bins)) for block in frame.blocks}) == 1
 
 
-def default_layer(network: Network) -> str:
+def default_layer(network: Explainable) -> str:
     """The last layer before the network's answer that still has pixels."""
     image = np.zeros((1, *network.config.image_shape), np.float32)
     steps, _ = forward_steps(network, image)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from insdl.commands.explain_given import Given
 from insdl.commands.explain_jobs import (
     Explained,
-    Given,
     activations,
     atlas,
     attribution,
+    best_method,
+    cells,
     default_layer,
     embedding,
+    first_convolution,
     maximal,
     maximised,
     occlusion,
@@ -23,6 +26,7 @@ from insdl.commands.explain_jobs import (
 )
 from insdl.explain.activations import filter_use
 from insdl.explain.layers import answers
+from insdl.explain.seen_cells import SeenCells
 from insdl.learn.networks import CellClassifier
 from insdl.provenance import complete_folder, versions
 from insdl.report import Part, Picture, Section, Table, png, render
@@ -42,12 +46,14 @@ def explain_all(given: Given, *, seed: int = 0, said: Callable[[str], None] | No
     """Every explanation that fits the network, by name, the most telling first; ``said`` hears what comes next."""
     network = given.network
     last = default_layer(network)
-    first = "cells" if isinstance(network, CellClassifier) else "block1"
+    first = "cells" if isinstance(network, CellClassifier | SeenCells) else "block1"
     busiest = int(filter_use(network, given.images, layer=last).spread.argmax())
     jobs: dict[str, Callable[[], Explained]] = {}
-    if isinstance(network, CellClassifier):
+    if isinstance(network, SeenCells):
+        jobs["cells"] = lambda: cells(given, seed=seed)
+    if isinstance(network, CellClassifier | SeenCells):
         jobs["attribution"] = lambda: attribution(given, method="hires-cam")
-        jobs["trust"] = lambda: trust(given, seed=seed)
+        jobs["trust"] = lambda: trust(given, method=best_method(given), seed=seed)
     jobs["integrated-gradients"] = lambda: attribution(given, method="integrated")
     jobs["occlusion"] = lambda: occlusion(given, by="cells")
     jobs["occlusion-zones"] = lambda: occlusion(given, by="zones")
@@ -56,7 +62,7 @@ def explain_all(given: Given, *, seed: int = 0, said: Callable[[str], None] | No
     jobs["maximal"] = lambda: maximal(given, layer=last, filter=busiest)
     jobs["maximised"] = lambda: maximised(given, seed=seed)
     jobs["activations"] = lambda: activations(given, layer=first)
-    jobs["weights"] = lambda: weights(given, layer=f"{first}.0")
+    jobs["weights"] = lambda: weights(given, layer=first_convolution(network))
     found = {}
     for name, job in jobs.items():
         if said is not None:

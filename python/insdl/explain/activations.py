@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from insdl.explain.grid import Entrance
 from insdl.explain.layers import checked_batch, forward_steps, module_named, on_device
 from insdl.learn.networks import evaluation_mode
 
@@ -163,7 +164,11 @@ def seen_channels(network: nn.Module, images: npt.ArrayLike, *, layer: str, filt
 
     A normalisation over channels ("layer" norm) counts as seeing them all, as it does, if only by their scale.
     """
-    steps, shape = forward_steps(network, checked_batch(images)[:1], layer=layer)
+    checked = checked_batch(images)[:1]
+    steps, shape = forward_steps(network, checked, layer=layer)
+    entrance: Entrance | None = getattr(network, "entrance", None)
+    if entrance is not None:
+        steps = [step for step in steps if step[0].split(".")[0] not in (entrance.layer, *entrance.beside)]
     if not 0 <= filter < shape[1]:
         raise ValueError(f"filter must lie in 0 to {shape[1] - 1} for layer {layer!r}, got {filter}")
     seen = {filter}
@@ -178,6 +183,9 @@ def seen_channels(network: nn.Module, images: npt.ArrayLike, *, layer: str, filt
         width_in, width_out = channels_in // groups, channels_out // groups
         hit = {channel // width_out for channel in seen}
         seen = {group * width_in + i for group in hit for i in range(width_in)}
+    if entrance is not None:  # whose output has the same number of channels for each cell
+        entered = forward_steps(network, checked, layer=entrance.layer)[1][1]
+        seen = {channel * checked.shape[1] // entered for channel in seen}
     return np.array(sorted(seen), dtype=np.int64)
 
 

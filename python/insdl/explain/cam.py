@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from insdl.explain.grid import LayerGrid, layer_grid, to_pixels
+from insdl.explain.grid import Entrance, LayerGrid, layer_grid, to_pixels
 from insdl.explain.layers import (
     Output,
     Target,
@@ -265,8 +265,10 @@ def check_cells(network: nn.Module, images: npt.NDArray[np.float32], *, layer: s
             f"cells must be the number of input channels, {images.shape[1]}, and divide the {output[1]} channels of "
             f"layer {layer!r}, got {cells}"
         )
+    entrance: Entrance | None = getattr(network, "entrance", None)
+    apart = "" if entrance is None else f"{entrance.layer}."  # takes the cells one by one in its own way
     for name, step, _, __ in steps:
-        if isinstance(step, nn.Conv2d) and step.groups % cells:
+        if isinstance(step, nn.Conv2d) and step.groups % cells and not (apart and name.startswith(apart)):
             raise ValueError(
                 f"layer {layer!r} cannot be split into cells: {name!r}, at or before it, mixes them (it has "
                 f"{step.groups} groups)"

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
 from insdl.explain.layers import forward_steps
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """How a network's layers begin that are no chain from the image on; a network says it by an attribute `entrance`.
+
+    Attributes
+    ----------
+    layer : name of the first module whose output has pixels; `beside`: modules that are no part of the chain.
+    offset, stride, field : of that output, as in `LayerGrid`, the same along both axes.
+    mirrors : as in `LayerGrid`.
+    """
+
+    layer: str
+    beside: tuple[str, ...]
+    offset: float
+    stride: float
+    field: float
+    mirrors: Literal["folded", "apart"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +41,7 @@ class LayerGrid:
     shape, image_shape : (height, width) of the layer and of the image.
     offset, stride : (2,) in image pixels; image pixel 0 has its centre at 0.
     field : (2,) receptive field, the image pixels that one layer pixel has seen.
+    mirrors : "folded" if a layer pixel has seen the mirror images of its field in Qh and Qk as well.
     """
 
     shape: tuple[int, int]
@@ -29,6 +49,12 @@ class LayerGrid:
     offset: tuple[float, float]
     stride: tuple[float, float]
     field: tuple[float, float]
+    mirrors: Literal["folded", "apart"] = "apart"
+
+    @property
+    def pixels_each(self) -> float:
+        """How many of the image's pixels there are for each of the layer's."""
+        return self.stride[0] * self.stride[1] * (4.0 if self.mirrors == "folded" else 1.0)
 
 
 def layer_grid(network: nn.Module, *, layer: str, image_shape: Sequence[int]) -> LayerGrid:
@@ -49,9 +75,16 @@ def layer_grid(network: nn.Module, *, layer: str, image_shape: Sequence[int]) ->
     """
     channels, height, width = image_shape
     steps, output = forward_steps(network, np.zeros((1, channels, height, width), np.float32), layer=layer)
+    entrance: Entrance | None = getattr(network, "entrance", None)
+    begin, own = (0.0, 1.0, 1.0), [height, width]
+    if entrance is not None:
+        begin = (entrance.offset, entrance.stride, entrance.field)
+        _, entered = forward_steps(network, np.zeros((1, channels, height, width), np.float32), layer=entrance.layer)
+        own = list(entered[2:])
+        steps = [step for step in steps if step[0].split(".")[0] not in (entrance.layer, *entrance.beside)]
     axes = []
-    for axis, size in enumerate((height, width)):
-        offset, stride, field = 0.0, 1.0, 1.0
+    for axis, size in enumerate(own):
+        offset, stride, field = begin
         for name, step, shape_in, shape_out in steps:
             if len(shape_in) != 4 or len(shape_out) != 4 or shape_in[2 + axis] != size:
                 raise ValueError(f"the layers up to {layer!r} must form a chain, but {name!r} breaks it")
@@ -65,8 +98,9 @@ def layer_grid(network: nn.Module, *, layer: str, image_shape: Sequence[int]) ->
         axes.append((size, offset, stride, field))
     (rows, top, row_stride, row_field), (columns, left, column_stride, column_field) = axes
     return LayerGrid(
-        (rows, columns), (height, width), (top, left), (row_stride, column_stride), (row_field, column_field)
-    )
+        (rows, columns), (height, width), (top, left), (row_stride, column_stride), (row_field, column_field),
+        "apart" if entrance is None else entrance.mirrors,
+    )  # fmt: skip
 
 
 def to_pixels(maps: npt.ArrayLike, grid: LayerGrid) -> npt.NDArray[np.float64]:
@@ -113,7 +147,11 @@ def _geometry(step: nn.Module, axis: int, *, name: str, size_in: int, size_out: 
 def _interpolation(grid: LayerGrid, axis: int) -> npt.NDArray[np.float64]:
     """Weights, (image pixels, layer pixels), rows of sum 1, of linear interpolation along an axis."""
     last = grid.shape[axis] - 1
-    place = (np.arange(grid.image_shape[axis]) - grid.offset[axis]) / grid.stride[axis]
+    size = grid.image_shape[axis]
+    pixel = np.arange(size)
+    if grid.mirrors == "folded":
+        pixel = np.maximum(pixel, size - 1 - pixel)
+    place = (pixel - grid.offset[axis]) / grid.stride[axis]
     distance = np.abs(np.clip(place, 0, last)[:, None] - np.arange(last + 1)[None, :])
     weights: npt.NDArray[np.float64] = np.maximum(0.0, 1.0 - distance)
     return weights

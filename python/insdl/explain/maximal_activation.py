@@ -100,12 +100,16 @@ def maximal_activation(
 
 
 def field_edges(grid: LayerGrid, pixels: npt.ArrayLike, *, axis: int) -> npt.NDArray[np.int64]:
-    """First and one past the last image pixel, (n, 2), that layer pixels have seen along an axis, inside the image."""
+    """First and one past the last image pixel, (n, 2), that layer pixels have seen along an axis, inside the image.
+
+    Where mirrors are folded: of the quarter with Qh, Qk > 0, which stands for its mirror images.
+    """
     centre = grid.offset[axis] + grid.stride[axis] * np.asarray(pixels, dtype=np.float64)
     half = 0.5 * (grid.field[axis] - 1)
     first, last = np.ceil(centre - half - 1e-9), np.floor(centre + half + 1e-9)
     edges = np.stack([first, last + 1], axis=-1).astype(np.int64)
-    return np.minimum(np.maximum(edges, 0), grid.image_shape[axis])
+    lowest = grid.image_shape[axis] // 2 if grid.mirrors == "folded" else 0
+    return np.minimum(np.maximum(edges, lowest), grid.image_shape[axis])
 
 
 def patch(images: npt.ArrayLike, found: Excitation, number: int) -> npt.NDArray[np.float32]:
