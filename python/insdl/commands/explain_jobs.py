@@ -306,7 +306,7 @@ def trust(given: Given, *, method: Method, random_orders: int = 20, seed: int = 
 
     own = importance(given.network)
     check = randomisation_check(given.network, importance, seed=seed)
-    network, image, taken, filling, measured = _deletion(given)
+    network, image, taken, filling, measured = taken_away(given)
     modes: tuple[Mode, ...] = ("deletion", "insertion")
     curves: dict[str, Faithfulness] = {
         mode: faithfulness(
@@ -390,7 +390,7 @@ def maps_of(
     return share * to_pixels(coarse, grid)[0], None if cells is None else cell_importance(coarse)[0]
 
 
-def _deletion(
+def taken_away(
     given: Given,
 ) -> tuple[nn.Module, _Array, Sequence[Region], _Array | float, npt.NDArray[np.bool_] | None]:
     """Network, image, regions, replacement and mask of cells that are taken away: not measured, or made average."""
@@ -402,7 +402,8 @@ def _deletion(
 
 
 def _measurement(given: Given) -> npt.NDArray[np.float32]:
-    return np.concatenate([given.image, given.measured.astype(np.float32)])
+    measurement: npt.NDArray[np.float32] = np.concatenate([given.image, given.measured.astype(np.float32)])
+    return measurement
 
 
 def _shapley(network: Explainable, given: Given, *, orders: int = 16, seed: int = 0) -> CellValues:
