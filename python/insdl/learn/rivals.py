@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -64,6 +65,7 @@ def train_jury(
     output: Path | str,
     settings: RivalSettings | None = None,
     *,
+    physics: Callable[[Configuration], ConfiguredSource] = ConfiguredSource,
     progress: Literal["bar", "silent"] = "bar",
 ) -> Jury:
     """Trains a jury on the rivals of a configuration and writes it to a file.
@@ -71,6 +73,7 @@ def train_jury(
     Parameters
     ----------
     configuration : Configuration. Its streams "train", "validation" and "held out" are used; they share no numbers.
+    physics : what simulates the images of a configuration; another one than insdl's shows what realism does.
     output : file of the jury. Beside it, while members are trained, lie files from which a killed run goes on.
 
     Returns
@@ -81,13 +84,15 @@ def train_jury(
     output = Path(output)
     if not output.parent.is_dir():
         raise ValueError(f"the folder of {output} does not exist")
-    source = _source(configuration, settings.images, settings.seed, "train")
+    source = _source(configuration, settings.images, settings.seed, "train", physics)
     reader = SourceReader(source, threads=settings.threads, remembered=source.n_samples)
     blocks = range(0, source.n_samples, _BLOCK)
     for begin in tqdm(blocks, desc="simulation", unit="block", disable=progress == "silent"):
         reader.read(range(begin, min(begin + _BLOCK, source.n_samples)))
     validation = measurements(
-        _source(configuration, settings.validation, settings.seed, "validation"), settings.views, settings.threads
+        _source(configuration, settings.validation, settings.seed, "validation", physics),
+        settings.views,
+        settings.threads,
     )
     members, results = [], []
     for number in range(settings.members):
@@ -103,7 +108,7 @@ def train_jury(
         members,
         training=(images, samples.labels),
         held_out=measurements(
-            _source(configuration, settings.held_out, settings.seed, "held out"), None, settings.threads
+            _source(configuration, settings.held_out, settings.seed, "held out", physics), None, settings.threads
         ),
         description={
             "configuration": configuration.model_dump(mode="json"),
@@ -145,12 +150,16 @@ def frame_cells(source: SourceWithForeign) -> list[tuple[float, float, float]]:
     return [source.frame.bin_at(number) for number in range(source.image_shape[0])]
 
 
-def _source(configuration: Configuration, images: int, seed: int, stream: str) -> SourceWithForeign:
+def _source(
+    configuration: Configuration,
+    images: int,
+    seed: int,
+    stream: str,
+    physics: Callable[[Configuration], ConfiguredSource] = ConfiguredSource,
+) -> SourceWithForeign:
     rivals = len(configuration.classes)
     n = max(rivals, images * rivals // (rivals + 1))
-    return SourceWithForeign(
-        ConfiguredSource(configuration.model_copy(update={"stream": stream, "seed": seed, "n_samples": n}))
-    )
+    return SourceWithForeign(physics(configuration.model_copy(update={"stream": stream, "seed": seed, "n_samples": n})))
 
 
 def _member(
