@@ -10,6 +10,12 @@ import pytest
 from scipy import ndimage
 
 from denoising_set import denoising_set
+from insdl.commands.predict import pretrained
+from insdl.dataset.configuration import load_source
+from insdl.dataset.configured import ConfiguredSource
+from insdl.dataset.randomness import generator
+from insdl.instrument import ImageSimulator
+from insdl.instrument.pcsmo import SCALE, SETTINGS
 from insdl.learn import denoise_trust
 from insdl.learn.denoise import Denoised
 from insdl.learn.denoise_trust import (
@@ -30,6 +36,8 @@ from insdl.learn.denoise_trust import (
 from insdl.learn.denoising_samples import Pair
 from insdl.learn.networks import CellClassifier
 from insdl.learn.train import TrainingSettings
+from insdl.materials import dimer, goodenough
+from insdl.materials.pcsmo import LITERATURE
 
 Reals = npt.NDArray[np.float64]
 SHAPE = (20, 40, 40)
@@ -228,3 +236,22 @@ def test_the_same_number_is_the_same_noise() -> None:
     first, second = (pair_of(samples, samples.images[0], index=4) for _ in range(2))
     np.testing.assert_array_equal(first.counts, second.counts)
     assert not np.array_equal(first.counts, pair_of(samples, samples.images[0], index=5).counts)
+
+
+def test_a_jury_judges_too() -> None:
+    """The one that comes along, on the literature's models as the preset counts them."""
+    source = load_source("pcsmo", n_samples=4)
+    assert isinstance(source, ConfiguredSource)
+    models = {"goodenough": goodenough(), "dimer": dimer()}
+    frame = source.configuration.frame.image_frame()
+    counts = [
+        source.detect(
+            SCALE * ImageSimulator(model, frame).simulate(SETTINGS, **LITERATURE[name]), generator(3, "judge", i)
+        )
+        for i, (name, model) in enumerate(models.items())
+    ]
+    jury = pretrained(None)
+    said = judged(jury, counts, [source.detector.measured] * 2)
+    assert said.shape == (2, len(jury.classes))
+    np.testing.assert_allclose(said.sum(axis=1), 1.0)
+    assert [jury.classes[i] for i in said.argmax(axis=1)] == list(models)

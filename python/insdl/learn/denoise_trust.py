@@ -19,6 +19,7 @@ from insdl.dataset.simulated import simulate_set
 from insdl.instrument.counting import counted
 from insdl.learn.denoise import Denoised
 from insdl.learn.denoising_samples import DenoisingSamples, Pair
+from insdl.learn.jury import Jury, hear
 from insdl.learn.networks import CellClassifier
 from insdl.learn.stabilisation import clipped_moments, stabilised
 from insdl.learn.templates import correlation
@@ -211,8 +212,11 @@ def renoised(image: _Floats, pair: Pair, *, seed: int, index: int) -> npt.NDArra
     return np.where(pair.measured, counts, np.float32(0.0))
 
 
-def judged(judge: CellClassifier, images: Sequence[_Floats], measured: Sequence[_Mask]) -> _Reals:
+def judged(judge: CellClassifier | Jury, images: Sequence[_Floats], measured: Sequence[_Mask]) -> _Reals:
     """(n, classes) float64. The judge's probabilities for images in counts."""
+    if isinstance(judge, Jury):
+        heard = hear(judge, np.stack(images), np.stack(measured))
+        return np.array([[verdict.probability[name] for name in judge.classes] for verdict in heard])
     shown = [network_input(image, seen) for image, seen in zip(images, measured, strict=True)]
     return predict(judge, np.stack(shown))
 
@@ -241,13 +245,20 @@ class ClassTest:
 
 
 def class_test(
-    apply: Apply, samples: DenoisingSamples, judge: CellClassifier, *, name: str, n: int, counting_time: float = 1.0
+    apply: Apply,
+    samples: DenoisingSamples,
+    judge: CellClassifier | Jury,
+    *,
+    name: str,
+    n: int,
+    counting_time: float = 1.0,
 ) -> ClassTest:
     """Denoises noisy images of one model and asks judge and templates what they are now.
 
     Parameters
     ----------
-    apply : the denoiser. samples : models it has not seen. name : of the model. n : images, at most as many as there are.
+    apply : the denoiser. samples : models it has not seen. judge : a classifier (`train_judge`), or a jury that has never
+        seen a denoised image. name : of the model. n : images, at most as many as there are.
     """
     images, rivals = samples.of_class(name)[:n], samples.images[samples.labels != samples.classes.index(name)]
     shown: tuple[list[_Floats], list[_Floats], list[_Floats]] = ([], [], [])
@@ -262,9 +273,10 @@ def class_test(
         shown[1].append(pair.counts)
         shown[2].append(renoised(pair.expected, pair, seed=samples.seed, index=index))
     by_template = float(np.mean(nearer))
-    if name not in judge.config.outputs:
+    known_names = judge.classes if isinstance(judge, Jury) else judge.config.outputs
+    if name not in known_names:
         return ClassTest(len(images), np.nan, np.nan, np.nan, np.nan, by_template)
-    label = judge.config.outputs.index(name)
+    label = known_names.index(name)
     right = np.array([judged(judge, kind, masks).argmax(axis=1) == label for kind in shown])
     known = right[2].sum()
     kept = float((right[0] & right[2]).sum() / known) if known else np.nan
