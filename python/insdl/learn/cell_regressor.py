@@ -97,7 +97,7 @@ class CellRegressor(nn.Module):
             self.head = nn.Linear(hidden, 2 * len(names))
 
     def standardise_pixels(self, views: npt.NDArray[np.float32]) -> None:
-        """Fixes the mean and spread of each pixel from example views, (n, 2 cells, pixels, pixels), where they were measured."""
+        """Fixes the mean and spread of each pixel from example views (n, 2 cells, pixels, pixels), where measured."""
         shape = self.config.image_shape
         if views.shape[1:] != shape or not len(views):
             raise ValueError(f"views must have shape (n, {', '.join(map(str, shape))}), got {views.shape}")

@@ -22,6 +22,7 @@ MEASURED, WEAK = 0.3, 0.7
 """Posterior over prior width: below the first "measured", above the second "this is your prior"."""
 CALIBRATION = 2.0
 """By what factor the instrument's nuisances must widen a posterior for "this comes from your calibration"."""
+_TOLD = 0.1  # of the largest change in prior widths: smaller ones are not told in words
 
 
 def word(ratio: float) -> Word:
@@ -186,8 +187,10 @@ def identifiability_of(
     change *= np.sign(change[np.argmax(np.abs(change / width))])
     ratio = float(np.sqrt(sizes[-1]))
     direction = dict(zip(names, map(float, change), strict=True))
+    part = np.abs(change / width)
+    told = {name: direction[name] for name, size in zip(names, part, strict=True) if size > _TOLD * part.max()}
     return Identifiability(
-        worths, direction, ratio, f"Known worst (r = {ratio:.2g}): {direction_in_words(direction, point)}."
+        worths, direction, ratio, f"Known worst (r = {ratio:.2g}): {direction_in_words(told, point)}."
     )
 
 

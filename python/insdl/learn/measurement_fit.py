@@ -63,7 +63,7 @@ def fit_measurement(
     ----------
     counts : (n_bins, n_h, n_k). Below zero and above the hypotheses' largest count they are set to these.
     measured : bool, the same shape.
-    starts : by name, points of the unit cube (n, n_unknowns) from which to begin; the best ``n_starts`` templates for the others.
+    starts : by name, points of the unit cube (n, n_unknowns) to begin from; the best ``n_starts`` templates for the others.
 
     Raises
     ------
