@@ -62,8 +62,8 @@ def rivals(
 @click.option(
     "--class", "name", default="goodenough", show_default=True, help="The model whose parameters are learned."
 )
-@click.option("--images", type=click.IntRange(100), default=14_000, show_default=True, help="Simulated images.")
-@click.option("--epochs", type=click.IntRange(1), default=8, show_default=True, help="Passes over them.")
+@click.option("--images", type=click.IntRange(100), default=9000, show_default=True, help="Simulated images.")
+@click.option("--epochs", type=click.IntRange(1), default=7, show_default=True, help="Passes over them.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 @click.option("--threads", type=click.IntRange(1), help="Of the simulation; all processors by default.")
 @click.option("--quiet", is_flag=True, help="No progress on the error stream.")

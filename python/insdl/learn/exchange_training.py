@@ -65,13 +65,13 @@ class ExchangeSettings:
     """
 
     seed: int = 0
-    images: int = 14_000
+    images: int = 9000
     validation: int = 600
     pairs: int = 5000
     repeats: int = 3
     tests: int = 1000
     training: TrainingSettings = TrainingSettings(
-        epochs=8, batch_size=32, learning_rate=2e-3, weight_decay=1e-3, threads=1
+        epochs=7, batch_size=32, learning_rate=2e-3, weight_decay=1e-3, threads=1
     )
     posterior: PosteriorSettings = _POSTERIOR
     views: ViewPrior = _NO_PARTS
