@@ -54,6 +54,16 @@ def test_missing_pixels_are_left_out() -> None:
     assert sums.accuracy == 1.0
 
 
+def test_classes_may_take_turns() -> None:
+    """As in a data set: every fourth measurement of all is of one class."""
+    x, y = inputs(240, 6, by="brightness")
+    cycle = np.concatenate([np.flatnonzero(y == 1)[:90], np.flatnonzero(y == 0)[:30]])
+    order = np.concatenate([np.append(cycle[3 * i : 3 * i + 3], cycle[90 + i]) for i in range(30)])
+    sums, _ = baseline_answers((x[order], y[order]), (x, y), classes=2, components=4)
+    assert (y[order][3::4] == 0).all()
+    assert sums.accuracy > 0.95
+
+
 def test_wrong_shapes_are_refused() -> None:
     x, y = inputs(20, 0, by="pattern")
     with pytest.raises(ValueError, match="one shape"):
