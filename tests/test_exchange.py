@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from insdl.dataset.configuration import load_configuration
+from insdl.commands.predict import pretrained_exchange
+from insdl.dataset.configuration import load_configuration, load_source
+from insdl.dataset.configured import ConfiguredSource
 from insdl.dataset.parameter_prior import ParameterPrior
 from insdl.dataset.quarter_view import quarter_view
+from insdl.dataset.randomness import generator
+from insdl.instrument import ImageSimulator, read_pcsmo
+from insdl.instrument.pcsmo import SCALE, SETTINGS
 from insdl.learn.cell_regressor import CellRegressor
 from insdl.learn.exchange import (
     ExchangeInference,
@@ -22,6 +28,9 @@ from insdl.learn.exchange import (
 )
 from insdl.learn.posterior import PosteriorSettings, fit_posterior
 from insdl.learn.unknowns import unknowns_of
+from insdl.materials import goodenough
+from insdl.materials.pcsmo import LITERATURE
+from insdl.measured_data import find_pcsmo
 
 SIGMA = np.array([1.0, 2.0, 1.0])
 LINEAR = np.array([[1.0, -0.5], [0.0, 1.0]])
@@ -115,3 +124,47 @@ def test_quantities_are_what_the_prior_draws() -> None:
     assert list(values) == ["JF1", "JA", "JF2", "JF3", "Jperp", "D"]
     found = dict(zip(prior.names, to_quantities(unknowns, [list(values.values())])[0], strict=True))
     assert found == pytest.approx({"JF": -10.9, "JF2": -1.5, "JF3": 1.7, "JA": 1.4, "Jperp": 1.1, "D": 0.1})
+
+
+def test_what_comes_along_is_calibrated_and_beats_the_baseline() -> None:
+    """As its own training command tested it, on simulations that nothing was learned from."""
+    file = resources.files("insdl") / "pretrained" / "pcsmo-exchange.pt"
+    with resources.as_file(file) as path:
+        assert path.stat().st_size < 1_500_000
+        tests = load_exchange(path).tests
+    assert tests["simulations"] >= 1000
+    assert min(tests["p_value"].values()) > 0.01
+    for name, rmse in tests["rmse"].items():
+        assert rmse < 0.5 * tests["pca_rmse"][name]
+        assert rmse < 0.5 * tests["prior_width"][name]
+        assert tests["error"][name] == pytest.approx(rmse, rel=0.4)
+
+
+def test_what_comes_along_knows_the_literature() -> None:
+    """Three measurements of the literature's values, as the preset counts them: none was among the simulations."""
+    source = load_source("pcsmo", n_samples=3)
+    assert isinstance(source, ConfiguredSource)
+    simulator = ImageSimulator(goodenough(), source.configuration.frame.image_frame())
+    image = SCALE * simulator.simulate(SETTINGS, **LITERATURE["goodenough"])
+    inference = pretrained_exchange(None)
+    for number in range(3):
+        counts = source.detect(image, generator(3, "exchange test", number))
+        answer = infer_exchange(inference, counts, source.detector.measured)
+        truth = np.array([LITERATURE["goodenough"][name] for name in answer.names])
+        assert (np.abs(answer.mean - truth) < 4 * answer.error).all()
+        assert answer.statement.of("JF1").word == "measured"
+
+
+def test_the_public_measurement() -> None:
+    """Near the likelihood's values, which know nothing of this network (docs/likelihood.md)."""
+    folder = find_pcsmo()
+    if folder is None:
+        pytest.skip("needs the public measurement: set INSDL_DATA, or run insdl fetch pcsmo")
+    measurement = read_pcsmo(folder / "measured.npy")
+    answer = infer_exchange(pretrained_exchange(None), measurement.image, measurement.measured)
+    fitted = {"JF1": -11.1, "JA": 1.38, "JF2": -1.69, "JF3": 1.48, "Jperp": 1.17, "D": 0.149}
+    for name, mean in zip(answer.names, answer.mean, strict=True):
+        worth = answer.statement.of(name)
+        assert worth.word == "measured"
+        # 0.73 of the prior's width is the largest difference, of D; JF1 to JF3 are within 0.35.
+        assert abs(mean - fitted[name]) < {"JA": 0.4, "D": 0.9}.get(name, 0.45) * worth.prior_width

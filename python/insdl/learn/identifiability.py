@@ -22,7 +22,7 @@ MEASURED, WEAK = 0.3, 0.7
 """Posterior over prior width: below the first "measured", above the second "this is your prior"."""
 CALIBRATION = 2.0
 """By what factor the instrument's nuisances must widen a posterior for "this comes from your calibration"."""
-_TOLD = 0.1  # of the largest change in prior widths: smaller ones are not told in words
+_TOLD = 0.05  # of the largest change in prior widths: smaller ones are not told in words
 
 
 def word(ratio: float) -> Word:
