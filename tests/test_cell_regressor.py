@@ -48,6 +48,17 @@ def test_pixels_are_standardised_where_measured_and_zero_elsewhere() -> None:
         assert torch.equal(one(torch.from_numpy(given)), one(torch.from_numpy(changed)))
 
 
+def test_pixels_that_no_example_measured_are_not_looked_at() -> None:
+    """A detector may look farther out than any that was learned from."""
+    given, one = views(50), network()
+    given[:, :, 0, 0] = 0.0
+    one.standardise_pixels(given)
+    farther = given.copy()
+    farther[:, :3, 0, 0], farther[:, 3:, 0, 0] = 7.0, 1.0
+    with torch.no_grad():
+        assert torch.equal(one(torch.from_numpy(farther)), one(torch.from_numpy(given)))
+
+
 def test_a_tiny_batch_is_learned_by_heart() -> None:
     given, one = views(16), network()
     wanted = np.random.default_rng(5).normal(size=(16, 2)).astype(np.float32)

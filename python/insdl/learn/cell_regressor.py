@@ -97,7 +97,10 @@ class CellRegressor(nn.Module):
             self.head = nn.Linear(hidden, 2 * len(names))
 
     def standardise_pixels(self, views: npt.NDArray[np.float32]) -> None:
-        """Fixes the mean and spread of each pixel from example views (n, 2 cells, pixels, pixels), where measured."""
+        """Fixes the mean and spread of each pixel from example views (n, 2 cells, pixels, pixels), where measured.
+
+        A pixel that no example has measured, or that never varies, is not looked at from then on.
+        """
         shape = self.config.image_shape
         if views.shape[1:] != shape or not len(views):
             raise ValueError(f"views must have shape (n, {', '.join(map(str, shape))}), got {views.shape}")
@@ -107,7 +110,8 @@ class CellRegressor(nn.Module):
         mean = np.sum(values, axis=0, where=seen) / number
         spread = np.sqrt(np.sum((values - mean) ** 2, axis=0, where=seen) / number)
         self.pixel_mean.copy_(torch.from_numpy(mean))
-        self.pixel_scale.copy_(torch.from_numpy(np.where(spread > 1e-6 * max(spread.max(), 1e-30), spread, 1.0)))
+        varies = spread > 1e-6 * max(float(spread.max()), 1e-30)
+        self.pixel_scale.copy_(torch.from_numpy(np.where(varies, spread, np.inf)))
 
     def features(self, views: Tensor) -> Tensor:
         """(n, hidden): what the head looks at."""
