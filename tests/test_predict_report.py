@@ -86,7 +86,7 @@ def test_pictures_are_drawn() -> None:
     assert [len(axis.containers) for axis in ranges.axes[:2]] == [2, 1]
     cells = plot_predict.telling_cells(
         frame, [1, 4], {"measured": image, "best": image}, ("a - b", image - 0.5),
-        measured=image > 0.1, notes=["one", "two"], title="t", label="sigma",
+        measured=image > 0.1, notes=["one", "two"], title="t", label="counts", difference_label="sigma",
     )  # fmt: skip
     assert "Ei 70 meV" in cells.axes[1].get_title()
     for figure in (bars, ranges, cells):

@@ -97,13 +97,15 @@ def telling_cells(
     notes: Sequence[str],
     title: str,
     label: str,
+    difference_label: str,
 ) -> Figure:
     """A few cells, a column each: data and models in one colour scale a column, and below it a signed difference.
 
     Parameters
     ----------
     cells : bins of the frame. rows : images (n_bins, n_h, n_k) by name. difference : name and image of the last row.
-    measured : bool; what is not is grey. notes : a line above each column. label : of the colour bars, with its unit.
+    measured : bool; what is not is grey. notes : a line above each column.
+    label, difference_label : of the colour bars, with their units.
     """
     from matplotlib.figure import Figure
 
@@ -125,9 +127,9 @@ def telling_cells(
             )
             if column == 0:
                 axis.set_ylabel(f"{name}\nQh (r.l.u.)", fontsize=7)
-        figure.colorbar(picture, ax=list(axes[:-1, column]), location="bottom", shrink=0.9, aspect=25).ax.tick_params(
-            labelsize=6
-        )
+        bar = figure.colorbar(picture, ax=list(axes[:-1, column]), location="bottom", shrink=0.9, aspect=25)
+        bar.set_label(label, fontsize=7)
+        bar.ax.tick_params(labelsize=6)
         axis = axes[-1, column]
         axis.set_facecolor("0.82")
         signed = axis.imshow(
@@ -145,6 +147,8 @@ def telling_cells(
         axis.set_xticks([-1, 0, 1])
         axis.set_yticks([-1, 0, 1])
         axis.tick_params(labelsize=6, length=2)
-    figure.colorbar(signed, ax=list(axes[-1]), location="bottom", shrink=0.5, aspect=35).set_label(label, fontsize=7)
+    bar = figure.colorbar(signed, ax=list(axes[-1]), location="bottom", shrink=0.5, aspect=35)
+    bar.set_label(difference_label, fontsize=7)
+    bar.ax.tick_params(labelsize=6)
     figure.suptitle(title, fontsize=10)
     return figure

@@ -140,7 +140,8 @@ def _figures(found: Found, required: float) -> dict[str, Any]:
             measured=found.seen,
             notes=[f"log ratio {apart[cell]:+.0f}" for cell in cells],
             title="The cells that tell the two best models apart most",
-            label="difference of the expected counts, in standard deviations of one pixel's noise",
+            label="log(1 + counts)",
+            difference_label="difference of the expected counts, in standard deviations of one pixel's noise",
         ),
     }  # fmt: skip
     figures["parameters"] = _parameter_figure(found)

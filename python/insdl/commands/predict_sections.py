@@ -80,7 +80,8 @@ def written(
         Section("What to doubt", _doubts(found)),
         _made(found),
     ]  # fmt: skip
-    return "Which magnetic model?", sentence(entry).split(": ", 1)[1] + beside, sections
+    verdict = sentence(entry).split(": ", 1)[1]
+    return "PCSMO: which magnetic model?", f"Verdict: {verdict}{beside}", sections
 
 
 def _how_sure(found: Found, images: Mapping[str, bytes], required: float) -> Section:
@@ -146,7 +147,8 @@ def _parameters(found: Found, images: Mapping[str, bytes]) -> Section:
         "Negative exchanges are ferromagnetic. 'Measured' means that the error is below 0.3 of the width of the prior, 'weak' "
         "below 0.7; above, the number is what was put in. Errors of the likelihood are those of counting under a model that is "
         "taken to be true. How much the fit moves when one incident energy is left out (jackknife) also holds what the "
-        "model does not explain: believe the larger one.",
+        "model does not explain: believe the larger one. The direction known worst is a change of several parameters at once that the "
+        "measurement hardly sees; r is the width of the posterior over that of the prior along it.",
         Table(head, rows),
     ]
     if network is not None:
@@ -240,6 +242,7 @@ def _doubts(found: Found) -> list[str]:
         "for that one the calibration is therefore no blind test.",
         "The evidence ratio of the likelihood takes the best model to be the whole truth. It ranks the models; it is no "
         "probability to quote.",
+        "More noise is one draw of it; another draw gives another number.",
     ]
     if own["at_border"]:
         doubts.append(
