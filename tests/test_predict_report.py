@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +14,15 @@ from click.testing import CliRunner
 
 from insdl import plot_predict
 from insdl.cli import main
+from insdl.commands import predict_calibration
 from insdl.commands.predict_report import mirror_mean
 from insdl.commands.predict_situations import situations
-from insdl.dataset.configuration import load_source
+from insdl.dataset.configuration import load_configuration, load_source
 from insdl.dataset.configured import ConfiguredSource
 from insdl.dataset.randomness import generator
 from insdl.instrument import ImageSimulator
 from insdl.instrument.pcsmo import NOISE_SIGMA, SCALE, SETTINGS, to_sheet
+from insdl.learn.hypothesis import hypotheses
 from insdl.materials import goodenough
 from insdl.materials.pcsmo import LITERATURE
 from insdl.report import png
@@ -94,8 +98,16 @@ def test_pictures_are_drawn() -> None:
 
 
 @pytest.mark.slow
-def test_a_report_of_a_simulated_measurement(tmp_path: Path) -> None:
-    """Goodenough at the literature's values, all of it: networks that come along, fits, simulations, pictures."""
+def test_a_report_of_a_simulated_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goodenough at the literature's values, all of it: networks that come along, fits, simulations, pictures.
+
+    Two rivals, few templates and few simulated measurements, for it takes long enough.
+    """
+    few = hypotheses(load_configuration("pcsmo"), names=["goodenough", "dimer"], n_templates=60)
+    asked = partial(predict_calibration.jury_belief, asked=80, learned=120)
+    # The package's attribute "predict" may be the command; the module is what is patched.
+    monkeypatch.setattr(importlib.import_module("insdl.commands.predict"), "pcsmo_rivals", lambda: few)
+    monkeypatch.setattr(predict_calibration, "jury_belief", asked)
     source = load_source("pcsmo", n_samples=3)
     assert isinstance(source, ConfiguredSource)
     simulator = ImageSimulator(goodenough(), source.configuration.frame.image_frame())

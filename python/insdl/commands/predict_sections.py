@@ -147,8 +147,8 @@ def _parameters(found: Found, images: Mapping[str, bytes]) -> Section:
         "Negative exchanges are ferromagnetic. 'Measured' means that the error is below 0.3 of the width of the prior, 'weak' "
         "below 0.7; above, the number is what was put in. Errors of the likelihood are those of counting under a model that is "
         "taken to be true. How much the fit moves when one incident energy is left out (jackknife) also holds what the "
-        "model does not explain: believe the larger one. The direction known worst is a change of several parameters at once that the "
-        "measurement hardly sees; r is the width of the posterior over that of the prior along it.",
+        "model does not explain: believe the larger one. The direction known worst is a change of several "
+        "parameters at once that the measurement hardly sees; r is the width of the posterior over that of the prior along it.",
         Table(head, rows),
     ]
     if network is not None:
