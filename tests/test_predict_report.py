@@ -22,6 +22,7 @@ from insdl.dataset.configured import ConfiguredSource
 from insdl.dataset.randomness import generator
 from insdl.instrument import ImageSimulator
 from insdl.instrument.pcsmo import NOISE_SIGMA, SCALE, SETTINGS, to_sheet
+from insdl.learn import measurement_fit
 from insdl.learn.hypothesis import hypotheses
 from insdl.materials import goodenough
 from insdl.materials.pcsmo import LITERATURE
@@ -101,13 +102,15 @@ def test_pictures_are_drawn() -> None:
 def test_a_report_of_a_simulated_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Goodenough at the literature's values, all of it: networks that come along, fits, simulations, pictures.
 
-    Two rivals, few templates and few simulated measurements, for it takes long enough.
+    Two rivals, few templates, few simulated measurements, and one step of each fit without an incident energy: it takes long
+    enough.
     """
     few = hypotheses(load_configuration("pcsmo"), names=["goodenough", "dimer"], n_templates=60)
     asked = partial(predict_calibration.jury_belief, asked=80, learned=120)
     # The package's attribute "predict" may be the command; the module is what is patched.
     monkeypatch.setattr(importlib.import_module("insdl.commands.predict"), "pcsmo_rivals", lambda: few)
     monkeypatch.setattr(predict_calibration, "jury_belief", asked)
+    monkeypatch.setattr(measurement_fit, "left_out", partial(measurement_fit.left_out, iterations=1))
     source = load_source("pcsmo", n_samples=3)
     assert isinstance(source, ConfiguredSource)
     simulator = ImageSimulator(goodenough(), source.configuration.frame.image_frame())
