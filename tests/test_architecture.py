@@ -25,7 +25,7 @@ ORDER = (
     ("dataset",),
     ("learn",),
     ("explain",),
-    ("commands", "cli", "report", "plot", "plot_explain"),
+    ("commands", "cli", "report", "plot", "plot_explain", "plot_predict"),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 # A model's own doors to what is worked out from it, opened when called.

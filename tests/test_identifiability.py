@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from insdl.dataset.parameter_prior import ParameterPrior
-from insdl.learn.identifiability import direction_in_words, identifiability, remedies, word
+from insdl.learn.identifiability import direction_in_words, identifiability, identifiability_of, remedies, word
 from insdl.learn.information import Information
 
 PRIOR = ParameterPrior(("J1", "J2", "energy_zero"), [0.5, -0.03, -0.1], [0.8, 0.05, 0.1], sigma=[np.inf, np.inf, 0.05])
@@ -84,3 +84,36 @@ def test_remedies_are_ordered_by_what_they_bring():
 def test_wrong_names_are_refused():
     with pytest.raises(ValueError, match="must name the same parameters"):
         identifiability(Information(("a",), np.eye(1)), prior=PRIOR, values=[1.0])
+
+
+def test_a_posteriors_covariance_says_the_same_as_its_information():
+    matrix = np.array([[400.0, 90.0, 5.0], [90.0, 3000.0, 8.0], [5.0, 8.0, 700.0]])
+    information = Information(PRIOR.names, matrix)
+    values = [0.6, 0.01, 0.0]
+    expected = identifiability(information, prior=PRIOR, values=values)
+    before = np.diag(np.asarray(PRIOR.width) ** 2)
+    covariance = np.linalg.inv(matrix + np.linalg.inv(before))
+    found = identifiability_of(covariance, prior=before, names=PRIOR.names, values=values)
+    assert found.weak_ratio == pytest.approx(expected.weak_ratio)
+    assert dict(found.weak_direction) == pytest.approx(dict(expected.weak_direction))
+    for name in PRIOR.names:
+        assert found.of(name).ratio == pytest.approx(expected.of(name).ratio)
+        assert found.of(name).word == expected.of(name).word
+        assert not found.of(name).calibration
+    known = identifiability_of(covariance, prior=before, names=PRIOR.names, values=values, known=covariance / 9.0)
+    assert all(worth.calibration for worth in known.worths)
+    assert known.of("J1").ratio_known_instrument == pytest.approx(known.of("J1").ratio / 3.0)
+
+
+def test_the_direction_known_worst_is_the_same_for_combinations_of_parameters():
+    """sum = a + b instead of a: the direction is the same change of a and b."""
+    covariance, before = np.array([[4.0, -3.5], [-3.5, 4.0]]), np.diag([9.0, 16.0])
+    plain = identifiability_of(covariance, prior=before, names=("a", "b"), values=[1.0, 2.0])
+    to = np.array([[1.0, 1.0], [0.0, 1.0]])
+    turned = identifiability_of(to @ covariance @ to.T, prior=to @ before @ to.T, names=("sum", "b"), values=[3.0, 2.0])
+    assert turned.weak_ratio == pytest.approx(plain.weak_ratio)
+    a, b = plain.weak_direction.values()
+    assert abs(turned.weak_direction["sum"]) == pytest.approx(abs(a + b))
+    assert abs(turned.weak_direction["b"]) == pytest.approx(abs(b))
+    with pytest.raises(ValueError, match="prior must be a covariance of 2 parameters"):
+        identifiability_of(covariance, prior=np.diag([1.0, 0.0]), names=("a", "b"), values=[1.0, 2.0])

@@ -11,20 +11,25 @@ from click.testing import CliRunner
 
 from insdl.cli import main
 from insdl.commands.predict import pretrained
-from insdl.dataset.configuration import load_source
+from insdl.dataset.configuration import load_configuration, load_source
 from insdl.dataset.configured import ConfiguredSource
 from insdl.dataset.randomness import generator
 from insdl.dataset.view import network_view
 from insdl.instrument import ImageSimulator
 from insdl.instrument.pcsmo import SCALE, SETTINGS, pcsmo_frame, to_sheet
 from insdl.learn.alarm import fit_alarm
+from insdl.learn.cell_regressor import CellRegressor
 from insdl.learn.density import fit_density, layer_features
+from insdl.learn.exchange import ExchangeInference, quantities_prior, save_exchange
 from insdl.learn.jury import Jury, Scale, hear, save_jury
 from insdl.learn.networks import CellSetClassifier
+from insdl.learn.posterior import MixturePosterior
+from insdl.learn.unknowns import unknowns_of
 from insdl.materials import dimer, goodenough
 from insdl.materials.pcsmo import LITERATURE
 
 CLASSES = ("goodenough", "dimer", "none")
+PARAMETERS = ("JF1", "JA", "JF2", "JF3", "Jperp", "D")
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +44,31 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     jury = Jury((member,), 1.0, (density,), Scale(0.0, 1.0), Scale(0.0, 1.0), alarm, {})
     file = tmp_path_factory.mktemp("model") / "jury.pt"
     save_jury(file, jury)
+    return file
+
+
+@pytest.fixture(scope="module")
+def exchange(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exchange constants by an untrained network."""
+    unknowns = unknowns_of(load_configuration("pcsmo"), "goodenough")
+    prior = quantities_prior(unknowns)
+    network = CellRegressor(60, parameters=prior.names, widths=(4, 4), hidden=8).eval()
+    posterior = MixturePosterior(8 + 12, prior=prior, components=1).eval()
+    cells = tuple(pcsmo_frame().bin_at(number) for number in range(60))
+    inference = ExchangeInference(
+        "goodenough",
+        unknowns.parameters,
+        unknowns.offset,
+        unknowns.linear,
+        cells,
+        np.ones(60),
+        network,
+        posterior,
+        {},
+        {},
+    )
+    file = tmp_path_factory.mktemp("exchange") / "exchange.pt"
+    save_exchange(file, inference)
     return file
 
 
@@ -106,6 +136,40 @@ def test_refusals_are_one_sentence(tmp_path: Path, model: Path) -> None:
 
 def test_the_jury_that_comes_along_knows_the_literature() -> None:
     """Goodenough, dimer and no signal, each as the preset counts it; the members were trained on other numbers."""
+    counts, seen = literature()
+    verdicts = hear(pretrained(None), counts, seen)
+    names = ["goodenough", "dimer", "none"]
+    assert [max(verdict.probability, key=verdict.probability.__getitem__) for verdict in verdicts] == names
+    assert [verdict.in_distribution for verdict in verdicts] == [True, True, False]
+
+
+def test_parameters_come_with_the_verdict_of_their_model(tmp_path: Path, exchange: Path) -> None:
+    """By an untrained network, for the image that the jury that comes along calls Goodenough, and for no other."""
+    counts, _ = literature()
+    np.save(tmp_path / "three.npy", np.stack([to_sheet(one, orientation="measured") for one in counts]))
+    code, text = run(tmp_path / "three.npy", "--exchange", exchange, "--json")
+    assert code == 0, text
+    first, second, third = json.loads(text)["images"]
+    assert (first["verdict"], second["verdict"]) == ("goodenough", "dimer")
+    assert second["parameters"] is None
+    assert third["parameters"] is None
+    found = first["parameters"]
+    assert (found["model"], found["by"], found["unit"]) == ("goodenough", "network", "meV")
+    assert tuple(found["values"]) == PARAMETERS
+    for one in found["values"].values():
+        assert one["error"] > 0
+        assert one["word"] in ("measured", "weak", "this is your prior")
+    assert np.shape(found["correlation"]) == (6, 6)
+    code, text = run(tmp_path / "three.npy", "--exchange", exchange)
+    assert text.count("Known worst") == 1
+    assert "By the network, for goodenough: JF1 " in text
+    code, text = run(tmp_path / "three.npy", "--exchange", tmp_path / "three.npy")
+    assert code == 2
+    assert "is not a file of insdl train exchange" in text
+
+
+def literature() -> tuple[np.ndarray, np.ndarray]:
+    """Goodenough, dimer and no signal as the preset counts them, and where the preset looks."""
     source = load_source("pcsmo", n_samples=4)
     assert isinstance(source, ConfiguredSource)
     models = {"goodenough": goodenough(), "dimer": dimer()}
@@ -115,6 +179,4 @@ def test_the_jury_that_comes_along_knows_the_literature() -> None:
     ]
     images.append(np.zeros_like(images[0]))
     counts = np.stack([source.detect(image, generator(5, "jury test", i)) for i, image in enumerate(images)])
-    verdicts = hear(pretrained(None), counts, source.detector.measured)
-    assert [max(verdict.probability, key=verdict.probability.__getitem__) for verdict in verdicts] == [*models, "none"]
-    assert [verdict.in_distribution for verdict in verdicts] == [True, True, False]
+    return counts, source.detector.measured

@@ -22,6 +22,7 @@ MEASURED, WEAK = 0.3, 0.7
 """Posterior over prior width: below the first "measured", above the second "this is your prior"."""
 CALIBRATION = 2.0
 """By what factor the instrument's nuisances must widen a posterior for "this comes from your calibration"."""
+_TOLD = 0.05  # of the largest change in prior widths: smaller ones are not told in words
 
 
 def word(ratio: float) -> Word:
@@ -139,6 +140,58 @@ def identifiability(
     ratio = float(np.sqrt(values_[-1]))
     words = direction_in_words(direction, point)
     return Identifiability(tuple(worths), direction, ratio, f"Known worst (r = {ratio:.2g}): {words}.")
+
+
+def identifiability_of(
+    covariance: npt.ArrayLike,
+    *,
+    prior: npt.ArrayLike,
+    names: Sequence[str],
+    values: npt.ArrayLike,
+    known: npt.ArrayLike | None = None,
+) -> Identifiability:
+    """What a posterior says about each parameter, from its covariance and the prior's.
+
+    The direction that is known worst is that of the largest v^T C v / v^T P v, C and P the covariances: the same whatever
+    linear combinations of the parameters are looked at.
+
+    Parameters
+    ----------
+    covariance, prior : (n, n) float64, products of the parameters' units. Of the posterior and of the prior.
+    names : of the parameters. values : (n,) float64. The posterior's mean, for the words about the direction.
+    known : (n, n) float64. Covariance of the posterior if the instrument were known; None where that was not worked out, and
+        nothing is said about it.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or a matrix is not a covariance.
+    """
+    n = len(names)
+    spread, before, alone = (
+        np.asarray(c, dtype=np.float64) for c in (covariance, prior, covariance if known is None else known)
+    )
+    for what, matrix in (("covariance", spread), ("prior", before), ("known", alone)):
+        if matrix.shape != (n, n) or not np.isfinite(matrix).all() or not (np.linalg.eigvalsh(matrix) > 0).all():
+            raise ValueError(f"{what} must be a covariance of {n} parameters, got {matrix.tolist()}")
+    point = dict(zip(names, np.asarray(values, dtype=np.float64), strict=True))
+    width, errors, fixed_errors = (np.sqrt(np.diag(matrix)) for matrix in (before, spread, alone))
+    worths = tuple(
+        Worth(name, float(e), float(w), float(e / w), float(a / w), word(e / w), bool(e > CALIBRATION * a))
+        for name, e, w, a in zip(names, errors, width, fixed_errors, strict=True)
+    )
+    factor = np.linalg.cholesky(before)
+    white = np.linalg.solve(factor, np.linalg.solve(factor, spread).T)
+    sizes, vectors = np.linalg.eigh(0.5 * (white + white.T))
+    change = factor @ vectors[:, -1] * np.sqrt(sizes[-1])
+    change *= np.sign(change[np.argmax(np.abs(change / width))])
+    ratio = float(np.sqrt(sizes[-1]))
+    direction = dict(zip(names, map(float, change), strict=True))
+    part = np.abs(change / width)
+    told = {name: direction[name] for name, size in zip(names, part, strict=True) if size > _TOLD * part.max()}
+    return Identifiability(
+        worths, direction, ratio, f"Known worst (r = {ratio:.2g}): {direction_in_words(told, point)}."
+    )
 
 
 def direction_in_words(change: Mapping[str, float], values: Mapping[str, float]) -> str:

@@ -74,7 +74,7 @@ class MixturePosterior(nn.Module):
             raise ValueError(
                 f"features, components and hidden must be at least 1, got {features}, {components} and {hidden}"
             )
-        self.features, self.components, self.prior = features, components, prior
+        self.features, self.components, self.hidden, self.prior = features, components, hidden, prior
         n = self.n = len(prior.names)
         self.register_buffer("low", torch.from_numpy(prior.low.copy()))
         self.register_buffer("high", torch.from_numpy(prior.high.copy()))
