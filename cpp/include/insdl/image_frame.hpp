@@ -5,7 +5,9 @@
 
 namespace insdl {
 
-inline constexpr double kReach = 5.0;  // Gaussian tails beyond this many sigma are dropped (6e-7 of the weight)
+// Gaussian tails beyond this many sigma are dropped: in energy erfc(kReach / sqrt 2) = 2e-7 of the weight; in Qh and Qk
+// 4e-8 sigma / pitch each, as a point must be that far from the edge of a pixel.
+inline constexpr double kReach = 5.2;
 
 // Energy bins measured with one incident energy, and the widths of that configuration.
 struct ImageBlock {
