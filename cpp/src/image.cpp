@@ -247,7 +247,7 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
             canvas.expected.resize(static_cast<std::size_t>(pixels));
             fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, canvas.expected.data());
             count_image(*output.counting, set, canvas.expected.data(), static_cast<float*>(output.image) + set * pixels,
-                        uncountable);
+                        is_symmetric(view, settings[set]) ? view.n_pixel : 0, uncountable);
         } else {
             fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, image);
         }

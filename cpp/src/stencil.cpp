@@ -76,9 +76,7 @@ std::size_t StencilCache::find(const ImageView& image, double sigma, double shif
 
 void StencilCache::prepare(const ImageView& image, const ImageSettings& settings) {
     const auto blocks = static_cast<std::size_t>(image.n_block);
-    // A mirrored image that is not shifted has the mirrors itself.
-    const bool symmetric = image.mirrored && settings.shift_h == 0.0 && settings.shift_k == 0.0;
-    const std::ptrdiff_t n_pixel = symmetric ? (image.n_pixel + 1) / 2 : image.n_pixel;
+    const std::ptrdiff_t n_pixel = is_symmetric(image, settings) ? (image.n_pixel + 1) / 2 : image.n_pixel;
     const auto fill = [&] {
         h_.clear();
         k_.clear();

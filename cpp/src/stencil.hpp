@@ -14,6 +14,11 @@ inline double grid_step(const ImageView& image) {
     return (image.grid[image.n_grid - 1] - image.grid[0]) / static_cast<double>(image.n_grid - 1);
 }
 
+// Whether an image has the mirrors itself: one that has them and is not shifted.
+inline bool is_symmetric(const ImageView& image, const ImageSettings& settings) {
+    return image.mirrored && settings.shift_h == 0.0 && settings.shift_k == 0.0;
+}
+
 struct Stencil {
     double sigma, shift;     // what it was made for
     std::ptrdiff_t n_pixel;  // the last of the image
