@@ -17,17 +17,20 @@ template <class R, class M>
 struct Points {
     M *x, *p;
     R *rows, *weights, *plus, *minus, *energy;
+    R* turns;                            // (n_groups) cos and sin of each layer's phase
     double* nowhere;                     // (n_bins) for what has no place
     std::int32_t *first_bin, *last_bin;  // (mode, block) bins that some lane of the mode reaches
+    std::int32_t* first_of;              // (mode) the first mode that has its energies
 
     static std::size_t bytes(const FormView& form, const ImageView& image) {
         const std::size_t n = static_cast<std::size_t>(form.n);
         const std::size_t rows = static_cast<std::size_t>(image.rows.n_groups * image.rows.n_rows);
         return 2 * n * n * sizeof(M) +
                sizeof(R) * (2 * rows * n + n * static_cast<std::size_t>(image.n_bins) +
-                            2 * static_cast<std::size_t>(image.n_bins)) +
+                            2 * static_cast<std::size_t>(image.n_bins) +
+                            2 * static_cast<std::size_t>(image.rows.n_groups)) +
                sizeof(double) * static_cast<std::size_t>(image.n_bins) +
-               2 * sizeof(std::int32_t) * n * static_cast<std::size_t>(image.n_block);
+               sizeof(std::int32_t) * n * (2 * static_cast<std::size_t>(image.n_block) + 1);
     }
 
     Points(const FormView& form, const ImageView& image, void* memory) {
@@ -38,9 +41,11 @@ struct Points {
         weights = rows + 2 * image.rows.n_groups * image.rows.n_rows * n;
         plus = weights + n * image.n_bins;
         minus = plus + image.n_bins;
-        nowhere = reinterpret_cast<double*>(minus + image.n_bins);
+        turns = minus + image.n_bins;
+        nowhere = reinterpret_cast<double*>(turns + 2 * image.rows.n_groups);
         first_bin = reinterpret_cast<std::int32_t*>(nowhere + image.n_bins);
         last_bin = first_bin + n * image.n_block;
+        first_of = last_bin + n * image.n_block;
     }
 };
 
@@ -55,11 +60,23 @@ INSDL_INLINE R bose_factor(const R& energy, const R& sigma, double temperature) 
     return R::load(e);
 }
 
+// Modes of equal energy, as those of an antiferromagnet, are seen in the same bins and at the same Q: what follows from
+// the energy is worked out for the first of them only. Equal is what differs by less than the solver's rounding.
+template <class R, class M>
+INSDL_INLINE void find_equal_energies(int n, const R* energy, Points<R, M>& work) {
+    for (int m = 0; m < n; ++m) {
+        const int before = m ? work.first_of[m - 1] : 0;
+        const bool differ = any(~(abs(energy[m] - energy[before]) <= R(1e-13) * abs(energy[before])));
+        work.first_of[m] = differ ? m : before;
+    }
+}
+
 // Weight per meV of every mode in every bin: the Gaussian of the block's resolution at the mode's energy, integrated.
 template <class R, class M>
 INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& settings, int n, const R* energy,
                               Points<R, M>& work) {
     for (int m = 0; m < n; ++m) {
+        if (work.first_of[m] != m) continue;
         const R e = energy[m];
         for (std::ptrdiff_t b = 0; b < image.n_block; ++b) {
             const insdl::ImageBlock& block = image.blocks[b];
@@ -102,20 +119,59 @@ INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& setti
     }
 }
 
+// from[cell] and from[cell + 1] for the cells in which places that are not negative lie, and the rest of the places.
+INSDL_INLINE void look_up_cell(const double* from, Double place, Double& low, Double& high, Double& rest) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    const __m512i cell = _mm512_maskz_cvttpd_epi64(0xFF, (__m512d)place);
+    low = (Double)_mm512_mask_i64gather_pd(_mm512_setzero_pd(), 0xFF, cell, from, 8);
+    high = (Double)_mm512_mask_i64gather_pd(_mm512_setzero_pd(), 0xFF, cell, from + 1, 8);
+    rest = place - (Double)_mm512_maskz_cvtepi64_pd(0xFF, cell);
+#else
+    for (int lane = 0; lane < kBytes / 8; ++lane) {
+        const auto cell = static_cast<std::int32_t>(place[lane]);  // truncates
+        low[lane] = from[cell];
+        high[lane] = from[cell + 1];
+        rest[lane] = place[lane] - static_cast<double>(cell);
+    }
+#endif
+}
+
 // Squared form factor at Q^2, linear between the entries of the table.
 template <class R>
 INSDL_INLINE R form_factor_at(const ImageView& image, const R& squared) {
     const R place = min(squared * R(image.form_factor_scale), R(static_cast<double>(image.n_form_factor - 2)));
-    double places[R::kWidth], lows[R::kWidth], highs[R::kWidth], rests[R::kWidth];
-    place.store(places);
-    for (int lane = 0; lane < R::kWidth; ++lane) {
-        const auto cell = static_cast<std::int32_t>(places[lane]);  // truncates; the table is short
-        lows[lane] = image.form_factor[cell];
-        highs[lane] = image.form_factor[cell + 1];
-        rests[lane] = places[lane] - static_cast<double>(cell);
+    R low, high, rest;
+    for (int u = 0; u < R::kWidth / R::kNative; ++u)
+        look_up_cell(image.form_factor, place.v[u], low.v[u], high.v[u], rest.v[u]);
+    return low + rest * (high - low);
+}
+
+// Adds to values the intensities of one mode, whose rows are `n` apart, without the form factor.
+template <int kSides, class R>
+INSDL_INLINE void add_mode(const ImageView& image, const R* rows, int n, const R* turns,
+                           const R (&along)[kSides][kMostShiftRows], const Projection<R>& projection, R* values) {
+    const int n_rows = image.rows.n_rows;
+    R vr[kSides][kMostShiftRows], vi[kSides][kMostShiftRows];
+    for (int r = 0; r < n_rows; ++r)
+        for (int side = 0; side < kSides; ++side) {
+            vr[side][r] = rows[2 * r * n];
+            vi[side][r] = rows[(2 * r + 1) * n];
+        }
+    for (int layer = 1; layer < image.rows.n_groups; ++layer) {
+        const R c = turns[2 * layer], s = turns[2 * layer + 1];
+        for (int r = 0; r < n_rows; ++r) {
+            const R* row = rows + 2 * (layer * n_rows + r) * n;
+            const R x = row[0], y = row[n], xc = x * c, yc = y * c, xs = x * s, ys = y * s;
+            vr[0][r] += xc + ys;  // exp(-i theta) at +q
+            vi[0][r] += yc - xs;
+            if constexpr (kSides == 2) {
+                vr[1][r] += xc - ys;  // exp(+i theta) at -q, the whole conjugated
+                vi[1][r] += yc + xs;
+            }
+        }
     }
-    const R low = R::load(lows);
-    return low + R::load(rests) * (R::load(highs) - low);
+    for (int side = 0; side < kSides; ++side)
+        values[side] += perpendicular(image.rows, side, vr[side], vi[side], along[side], projection);
 }
 
 // Intensities of the modes at +(q + G), kSides = 2: and at -(q + G), into the points' bins.
@@ -143,7 +199,7 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
         for (int m = 0; m < n; ++m) {
             const std::int32_t first = work.first_bin[m * image.n_block + b],
                                last = work.last_bin[m * image.n_block + b];
-            if (first == last) continue;
+            if (work.first_of[m] != m || first == last) continue;
             R qz(kinematic ? 0.0 : block.fixed_l * image.c_star);
             auto reached = flat2 == flat2;
             if (kinematic) {
@@ -152,39 +208,21 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
                 qz = ki - sqrt(max(along2, zero));
             }
             const R squared = flat2 + qz * qz;
-            R vr[kSides][kMostShiftRows], vi[kSides][kMostShiftRows];
-            for (int r = 0; r < n_rows; ++r) {
-                const R* row = work.rows + 2 * r * n + m;
-                for (int side = 0; side < kSides; ++side) {
-                    vr[side][r] = row[0];
-                    vi[side][r] = row[n];
-                }
-            }
-            for (int layer = 1; layer < image.rows.n_groups; ++layer) {
-                R s, c;
-                sin_cos_turns(qz * R(image.layer_turns[layer]), s, c);
-                for (int r = 0; r < n_rows; ++r) {
-                    const R* row = work.rows + 2 * (layer * n_rows + r) * n + m;
-                    const R x = row[0], y = row[n], xc = x * c, yc = y * c, xs = x * s, ys = y * s;
-                    vr[0][r] += xc + ys;  // exp(-i theta) at +q
-                    vi[0][r] += yc - xs;
-                    if constexpr (kSides == 2) {
-                        vr[1][r] += xc - ys;  // exp(+i theta) at -q, the whole conjugated
-                        vi[1][r] += yc + xs;
-                    }
-                }
-            }
             const Projection<R> projection(squared);
-            const R factor = select(reached, form_factor_at(image, squared), zero);
-            R value[kSides];
-            for (int side = 0; side < kSides; ++side) {
-                R along[kMostShiftRows];
-                for (int r = 0; r < n_rows; ++r) {
-                    const R out_of_plane = R(upright[r]) * qz;
-                    along[r] = side ? (out_of_plane - flat[r]) * R(image.rows.parity[r]) : out_of_plane + flat[r];
-                }
-                value[side] = factor * perpendicular(image.rows, side, vr[side], vi[side], along, projection);
+            R along[kSides][kMostShiftRows];
+            for (int r = 0; r < n_rows; ++r) {
+                const R out_of_plane = R(upright[r]) * qz;
+                along[0][r] = out_of_plane + flat[r];
+                if constexpr (kSides == 2) along[1][r] = (out_of_plane - flat[r]) * R(image.rows.parity[r]);
             }
+            for (int layer = 1; layer < image.rows.n_groups; ++layer)
+                sin_cos_turns(qz * R(image.layer_turns[layer]), work.turns[2 * layer + 1], work.turns[2 * layer]);
+            R value[kSides];
+            for (int side = 0; side < kSides; ++side) value[side] = zero;
+            for (int other = m; other < n && work.first_of[other] == m; ++other)
+                add_mode<kSides>(image, work.rows + other, n, work.turns, along, projection, value);
+            const R factor = select(reached, form_factor_at(image, squared), zero);
+            for (int side = 0; side < kSides; ++side) value[side] *= factor;
             const R* weights = work.weights + m * image.n_bins;
             for (std::int32_t k = first; k < last; ++k) {
                 work.plus[k] += value[0] * weights[k];
@@ -241,6 +279,7 @@ void points_of_form(const ImageTask& task) {
         form_trigonometry(form, q, block.trig);
         assemble<0>(form, task.values, block.trig, block.v, block.t);
         solve_with_care(task, begin, used, block, work.x, work.p);
+        find_equal_energies(n, block.d, work);
         bin_weights(image, *task.settings, n, block.d, work);
         for (std::ptrdiff_t g = 0; g < image.n_shift; ++g) {
             const std::int32_t *plus = image.plus + g * image.n_solve + begin,
