@@ -272,7 +272,9 @@ def test_simulated_and_counted_at_once(instruction_set: str, level: Any, form: A
         assert np.array_equal(counts[stable], expected)
         assert not counts[~stable].any()
     out = np.empty(3, dtype=np.float32)
-    with pytest.raises(ValueError, match=rf"out must be a C-contiguous float32 array of shape \(5, 4, {pixels}, {pixels}\)"):
+    with pytest.raises(
+        ValueError, match=rf"out must be a C-contiguous float32 array of shape \(5, 4, {pixels}, {pixels}\)"
+    ):
         simulator.simulate_counts(sets, settings, **options, out=out)
     for bad in (0, 1):  # with mirrors and without
         scale = np.where(np.arange(5) == bad, np.nan, 1.0)

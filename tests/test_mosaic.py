@@ -151,7 +151,7 @@ def test_the_mean_over_a_period_is_conserved(extra_sigma_q: float) -> None:
 
 @pytest.mark.parametrize("mosaic", [0.0, 0.01])
 def test_cut_tails_are_small_on_a_fine_grid(mosaic: float) -> None:
-    """Where the tails of all three Gaussians are cut at their reach, not at the next coarse bin: erfc(5.2 / sqrt 2) = 2e-7 is lost."""
+    """Where bins are so fine that tails are cut at their reach, erfc(5.2 / sqrt 2) = 2e-7 of the weight is lost."""
     edges = np.linspace(-0.5, 7.5, 801)
     block = EnergyBlock(
         bins=np.stack([edges[:-1], edges[1:]], axis=1),

@@ -16,6 +16,9 @@ struct ImageBlock {
     double sigma_energy[3];  // energy resolution sigma(E) = s0 + s1 E + s2 E^2, meV
     double sigma_q;          // momentum resolution sigma, r.l.u.
     std::int32_t first_bin, n_bins;
+    // Cov(E, Q) = energy_slope sigma_q^2 Q, for Qh and for Qk, meV / r.l.u.^2; 0 where energy and momentum are
+    // independent.
+    double energy_slope = 0.0;
 };
 
 // What differs from image to image besides the model's parameters.

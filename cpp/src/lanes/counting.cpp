@@ -131,8 +131,8 @@ INSDL_INLINE V reversed(const V& lanes) {
 }
 
 // As count_group for two groups that are mirror images of each other, each of whole rows of `row` pixels that are their
-// own mirror images. Four pixels share a mean, so that a pack holds a vector of pixels and its three mirror images: what
-// follows from the mean alone is the same in each of its four vectors, and the compiler works it out once.
+// own mirror images. Four pixels share a mean, so that a pack holds a vector of pixels and its three mirror images:
+// what follows from the mean alone is the same in each of its four vectors, and the compiler works it out once.
 INSDL_INLINE std::ptrdiff_t count_mirrored(const Bin& bin, std::ptrdiff_t row, const float* means,
                                            const std::uint32_t* words, const std::uint32_t* other_words, float* counts,
                                            float* other_counts) {
@@ -172,8 +172,9 @@ std::ptrdiff_t count_mirrored_bin(const CountingTask& task, const Bin& bin, std:
         const std::ptrdiff_t other = groups - 1 - group, begin = b * task.n_pixels + group * kGroup;
         group_words(task.key, task.index, b, group, words);
         group_words(task.key, task.index, b, other, other_words);
-        const std::ptrdiff_t bad = count_mirrored(bin, task.mirrored_row, task.mean + begin, words, other_words,
-                                                  task.counts + begin, task.counts + b * task.n_pixels + other * kGroup);
+        const std::ptrdiff_t bad =
+            count_mirrored(bin, task.mirrored_row, task.mean + begin, words, other_words, task.counts + begin,
+                           task.counts + b * task.n_pixels + other * kGroup);
         if (bad >= 0) return begin + bad;
     }
     return -1;

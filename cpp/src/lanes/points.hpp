@@ -18,7 +18,7 @@ struct Points {
     M *x, *p;
     R *rows, *weights, *plus, *minus, *energy;
     R* turns;                            // (n_groups) cos and sin of each layer's phase
-    double* nowhere;                     // (n_bins) for what has no place
+    double* nowhere;                     // (n_values) for what has no place
     std::int32_t *first_bin, *last_bin;  // (mode, block) bins that some lane of the mode reaches
     std::int32_t* first_of;              // (mode) the first mode that has its energies
 
@@ -26,10 +26,10 @@ struct Points {
         const std::size_t n = static_cast<std::size_t>(form.n);
         const std::size_t rows = static_cast<std::size_t>(image.rows.n_groups * image.rows.n_rows);
         return 2 * n * n * sizeof(M) +
-               sizeof(R) * (2 * rows * n + n * static_cast<std::size_t>(image.n_bins) +
-                            2 * static_cast<std::size_t>(image.n_bins) +
-                            2 * static_cast<std::size_t>(image.rows.n_groups)) +
-               sizeof(double) * static_cast<std::size_t>(image.n_bins) +
+               sizeof(R) *
+                   (2 * rows * n + n * static_cast<std::size_t>(image.n_values) +
+                    2 * static_cast<std::size_t>(image.n_values) + 2 * static_cast<std::size_t>(image.rows.n_groups)) +
+               sizeof(double) * static_cast<std::size_t>(image.n_values) +
                sizeof(std::int32_t) * n * (2 * static_cast<std::size_t>(image.n_block) + 1);
     }
 
@@ -39,11 +39,11 @@ struct Points {
         p = x + n * n;
         rows = reinterpret_cast<R*>(p + n * n);
         weights = rows + 2 * image.rows.n_groups * image.rows.n_rows * n;
-        plus = weights + n * image.n_bins;
-        minus = plus + image.n_bins;
-        turns = minus + image.n_bins;
+        plus = weights + n * image.n_values;
+        minus = plus + image.n_values;
+        turns = minus + image.n_values;
         nowhere = reinterpret_cast<double*>(turns + 2 * image.rows.n_groups);
-        first_bin = reinterpret_cast<std::int32_t*>(nowhere + image.n_bins);
+        first_bin = reinterpret_cast<std::int32_t*>(nowhere + image.n_values);
         last_bin = first_bin + n * image.n_block;
         first_of = last_bin + n * image.n_block;
     }
@@ -71,6 +71,19 @@ INSDL_INLINE void find_equal_energies(int n, const R* energy, Points<R, M>& work
     }
 }
 
+// How the weight of a bin changes with the place of the bin, once and twice: differences of the Gaussian and of its
+// slope between the edges. half: factor / width of the bin. reached: lanes that reach it.
+template <class R, class Mask>
+INSDL_INLINE void bin_derivatives(const R& e, double low, double high, const R& inverse, const R& half,
+                                  const Mask& reached, R& first, R& second) {
+    const R scale = R(1.12837916709551257390) * half * inverse;  // 2 / sqrt(pi)
+    const R at_low = (R(low) - e) * inverse, at_high = (R(high) - e) * inverse;
+    const R below = exponential(max(-(at_low * at_low), R(-600.0))),
+            above = exponential(max(-(at_high * at_high), R(-600.0)));
+    first = select(reached, scale * (above - below), R(0.0));
+    second = select(reached, R(-2.0) * scale * inverse * (at_high * above - at_low * below), R(0.0));
+}
+
 // Weight per meV of every mode in every bin: the Gaussian of the block's resolution at the mode's energy, integrated.
 template <class R, class M>
 INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& settings, int n, const R* energy,
@@ -94,20 +107,29 @@ INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& setti
             R factor(0.5);
             if (image.kf_over_ki) factor = factor * sqrt(max(R(1.0) - e * R(1.0 / block.incident_energy), R(0.0)));
             if (settings.temperature > 0.0) factor = factor * bose_factor(e, sigma, settings.temperature);
+            const bool coupled = block.energy_slope != 0.0;
+            const std::ptrdiff_t derivatives = coupled ? image.first_derivative[b] - block.first_bin : 0;
             std::int32_t first = -1, last = -1;
             double edge = 0.0;
             R below(0.0);
             for (std::int32_t k = block.first_bin; k < block.first_bin + block.n_bins; ++k) {
                 const double low = image.bins[2 * k], high = image.bins[2 * k + 1];
                 const auto reached = (e + reach > R(low)) & (e - reach < R(high)) & seen;
+                R* const weight = work.weights + m * image.n_values + k;
+                R* const derivative = weight + derivatives;
                 if (!any(reached)) {
-                    if (first >= 0) work.weights[m * image.n_bins + k] = R(0.0);
+                    if (first >= 0) {
+                        *weight = R(0.0);
+                        if (coupled) derivative[0] = derivative[block.n_bins] = R(0.0);
+                    }
                     continue;
                 }
                 if (first < 0 || edge != low || last != k) below = error_function((R(low) - e) * inverse);
                 const R above = error_function((R(high) - e) * inverse);
-                work.weights[m * image.n_bins + k] =
-                    select(reached, (above - below) * factor * R(1.0 / (high - low)), R(0.0));
+                *weight = select(reached, (above - below) * factor * R(1.0 / (high - low)), R(0.0));
+                if (coupled)
+                    bin_derivatives(e, low, high, inverse, factor * R(1.0 / (high - low)), reached, derivative[0],
+                                    derivative[block.n_bins]);
                 if (first < 0) first = k;
                 last = k + 1;
                 edge = high;
@@ -179,7 +201,7 @@ template <int kSides, class R, class M>
 INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R* in_plane, Points<R, M>& work) {
     const int n = form.n, n_rows = image.rows.n_rows;
     const R zero(0.0);
-    for (std::ptrdiff_t k = 0; k < image.n_bins; ++k) {
+    for (std::ptrdiff_t k = 0; k < image.n_values; ++k) {
         work.plus[k] = zero;
         if constexpr (kSides == 2) work.minus[k] = zero;
     }
@@ -223,10 +245,18 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
                 add_mode<kSides>(image, work.rows + other, n, work.turns, along, projection, value);
             const R factor = select(reached, form_factor_at(image, squared), zero);
             for (int side = 0; side < kSides; ++side) value[side] *= factor;
-            const R* weights = work.weights + m * image.n_bins;
+            const R* weights = work.weights + m * image.n_values;
             for (std::int32_t k = first; k < last; ++k) {
                 work.plus[k] += value[0] * weights[k];
                 if constexpr (kSides == 2) work.minus[k] += value[1] * weights[k];
+            }
+            if (block.energy_slope == 0.0) continue;
+            for (int order = 0; order < 2; ++order) {
+                const std::ptrdiff_t away = image.first_derivative[b] + order * block.n_bins - block.first_bin;
+                for (std::ptrdiff_t k = first + away; k < last + away; ++k) {
+                    work.plus[k] += value[0] * weights[k];
+                    if constexpr (kSides == 2) work.minus[k] += value[1] * weights[k];
+                }
             }
         }
     }
@@ -295,9 +325,9 @@ void points_of_form(const ImageTask& task) {
                 spectra<1>(form, image, in_plane, work);
             } else {
                 spectra<2>(form, image, in_plane, work);
-                put_points(image.n_bins, work.minus, minus, used, task.points, work.nowhere);
+                put_points(image.n_values, work.minus, minus, used, task.points, work.nowhere);
             }
-            put_points(image.n_bins, work.plus, plus, used, task.points, work.nowhere);
+            put_points(image.n_values, work.plus, plus, used, task.points, work.nowhere);
         }
     }
 }
