@@ -29,7 +29,7 @@ class EnergyBlock:
     sigma_q : float, r.l.u. Momentum resolution (standard deviation) along Qh and along Qk.
     fixed_l : float or None, r.l.u. The third component of Q where it is the same for all energies.
     energy_slope : float, meV per r.l.u.^2. The resolution leans along Q: Cov(E, Qh) = energy_slope sigma_q^2 Qh, the same for
-        Qk, times the image's width_factor. 0 for a resolution that stands upright, which is several times as fast.
+        Qk, times the image's width_factor. 0 for a resolution that stands upright, which is 1.7 times as fast.
         |energy_slope Q| sigma_q, the part of E's width that goes with Q, must stay below the width of E over the bins.
     """
 
