@@ -122,12 +122,23 @@ INSDL_INLINE std::ptrdiff_t count_group(const Bin& bin, const float* means, cons
     return -1;
 }
 
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+using EveryLane = Places<0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15>;
+#elif defined(__AVX2__)
+using EveryLane = Places<0, 1, 2, 3, 4, 5, 6, 7>;
+#else
+using EveryLane = Places<0, 1, 2, 3>;
+#endif
+
 // The same vector with its lanes in reverse.
+template <class V, int... kLane>
+INSDL_INLINE V reversed(const V& lanes, Places<kLane...>) {
+    return __builtin_shufflevector(lanes, lanes, (kLanes - 1 - kLane)...);
+}
+
 template <class V>
 INSDL_INLINE V reversed(const V& lanes) {
-    Whole from;
-    for (int lane = 0; lane < kLanes; ++lane) from[lane] = kLanes - 1 - lane;
-    return __builtin_shuffle(lanes, from);
+    return reversed(lanes, EveryLane{});
 }
 
 // As count_group for two groups that are mirror images of each other, each of whole rows of `row` pixels that are their
