@@ -244,17 +244,24 @@ def test_relative_levels() -> None:
         count_images(empty, seed=2, stream="s", indices=[4, 5, 6], level="relative", background=0.1)
 
 
-@pytest.mark.parametrize("level", ["absolute", "relative"])
-def test_simulated_and_counted_at_once(level: Any) -> None:
-    """The counts of the images that `simulate_sets` makes, for any number of threads; zero where unstable."""
-    simulator = ImageSimulator(rb2mnf4(), rb2mnf4_frame(pixels=20, subpixels=1), margin=0.2)
+@pytest.mark.parametrize("pixels", [20, 32, 64, 128])
+@pytest.mark.parametrize(
+    ("level", "form"), [("absolute", "poisson"), ("relative", "poisson"), ("absolute", "subtracted")]
+)
+def test_simulated_and_counted_at_once(instruction_set: str, level: Any, form: Any, pixels: int) -> None:
+    """The counts of the images that `simulate_sets` makes, for any number of threads; zero where unstable.
+
+    Images without a shift have mirrors. Where their rows fill vectors, four pixels of one mean are counted together: to the
+    bit as one by one.
+    """
+    simulator = ImageSimulator(rb2mnf4(), rb2mnf4_frame(pixels=pixels, subpixels=1), margin=0.2)
     sets = np.array([simulator.model.values({"J1": j, "J2": 0.01, "D": -0.005}) for j in (0.6, 0.65, -0.6, 0.7, 0.75)])
     settings = [ImageSettings(1.0, extra_sigma_q=0.001 * k, shift_h=0.01 * (k % 2)) for k in range(5)]
     options: dict[str, Any] = {
         "seed": 3, "stream": "n", "indices": np.arange(5), "level": level, "scale": [30.0, 4.0, 1.0, 9.0, 2.0],
-        "background": np.linspace(0, 0.6, 20).reshape(5, 4),
+        "background": np.linspace(0, 0.6, 20).reshape(5, 4), "form": form, "sigma": 0.5,
     }  # fmt: skip
-    images, stable = simulator.simulate_sets(sets, settings, out=np.empty((5, 4, 20, 20), dtype=np.float32))
+    images, stable = simulator.simulate_sets(sets, settings, out=np.empty((5, 4, pixels, pixels), dtype=np.float32))
     assert stable.tolist() == [True, True, False, True, True]
     chosen = {key: value[stable] if key in ("indices", "background") else value for key, value in options.items()}
     chosen["scale"] = np.array(options["scale"])[stable]
@@ -264,7 +271,12 @@ def test_simulated_and_counted_at_once(level: Any) -> None:
         assert np.array_equal(found, stable)
         assert np.array_equal(counts[stable], expected)
         assert not counts[~stable].any()
-    with pytest.raises(ValueError, match=r"out must be a C-contiguous float32 array of shape \(5, 4, 20, 20\)"):
-        simulator.simulate_counts(sets, settings, **options, out=np.empty(3, dtype=np.float32))
-    with pytest.raises(ValueError, match="mean counts must be finite and not negative; image 1, bin 0"):
-        simulator.simulate_counts(sets, settings, **{**options, "level": "absolute", "scale": [1, -1, 1, 1, 1]})
+    out = np.empty(3, dtype=np.float32)
+    with pytest.raises(
+        ValueError, match=rf"out must be a C-contiguous float32 array of shape \(5, 4, {pixels}, {pixels}\)"
+    ):
+        simulator.simulate_counts(sets, settings, **options, out=out)
+    for bad in (0, 1):  # with mirrors and without
+        scale = np.where(np.arange(5) == bad, np.nan, 1.0)
+        with pytest.raises(ValueError, match=f"mean counts must be finite.*; image {bad}, bin 0, pixel 0 is not"):
+            simulator.simulate_counts(sets, settings, **{**options, "level": "absolute", "scale": scale})

@@ -22,7 +22,7 @@ from insdl.materials.pcsmo import LITERATURE
 
 Reals = npt.NDArray[np.float64]
 GOODENOUGH = dict(LITERATURE["goodenough"])
-REACH = 5.0  # standard deviations after which the kernel drops the tail of a Gaussian
+REACH = 5.2  # standard deviations after which the kernel drops the tail of a Gaussian
 UP = (0, 0, 1)
 
 

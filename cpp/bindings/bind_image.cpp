@@ -29,7 +29,7 @@ std::unique_ptr<CompiledImage> make_image(const py::object& model, const Reals& 
     expect_shape(shift, "shift", {-1, 2});
     expect_shape(grid, "grid", {-1});
     expect_shape(pixel_edges, "pixel_edges", {-1});
-    expect_shape(blocks, "blocks", {-1, 6});
+    expect_shape(blocks, "blocks", {-1, 7});
     expect_shape(block_bins, "block_bins", {blocks.shape(0), 2});
     expect_shape(bins, "bins", {-1, 2});
     expect_shape(form_factor, "form_factor", {-1});
@@ -50,12 +50,17 @@ std::unique_ptr<CompiledImage> make_image(const py::object& model, const Reals& 
                                                                {},
                                                                nullptr});
     for (py::ssize_t b = 0; b < blocks.shape(0); ++b) {
-        const double* v = blocks.data() + 6 * b;
+        const double* v = blocks.data() + 7 * b;
         const std::int64_t first = block_bins.data()[2 * b], count = block_bins.data()[2 * b + 1];
         if (first < 0 || count < 1 || first + count > bins.shape(0))
             fail("a block refers to a bin that does not exist");
-        image->blocks.push_back(
-            {v[0], v[1], {v[2], v[3], v[4]}, v[5], static_cast<std::int32_t>(first), static_cast<std::int32_t>(count)});
+        image->blocks.push_back({v[0],
+                                 v[1],
+                                 {v[2], v[3], v[4]},
+                                 v[5],
+                                 static_cast<std::int32_t>(first),
+                                 static_cast<std::int32_t>(count),
+                                 v[6]});
     }
     image->geometry = {solve_q.shape(0),
                        solve_q.data(),

@@ -25,7 +25,7 @@ void Uncountable::check(const CountingInput& input) const {
 }
 
 void count_image(const CountingInput& input, std::ptrdiff_t image, const float* mean, float* counts,
-                 Uncountable& uncountable) {
+                 std::ptrdiff_t mirrored_row, Uncountable& uncountable) {
     const CountingKernel& kernel = counting_kernel();
     const float *background = input.background + image * input.n_bins, *offset = background;
     float scale = input.scale[image];
@@ -50,7 +50,7 @@ void count_image(const CountingInput& input, std::ptrdiff_t image, const float* 
                             mean,         scale,
                             offset,       input.sigma ? input.sigma + image * input.n_bins : nullptr,
                             input.lowest, input.highest,
-                            counts};
+                            counts,       mirrored_row};
     const std::ptrdiff_t bad = kernel.count(&task);
     if (bad >= 0) uncountable.note(image, bad);
 }
@@ -59,7 +59,7 @@ void count_images(const CountingInput& input, int threads, const float* mean, fl
     const std::ptrdiff_t size = input.n_bins * input.n_pixels;
     Uncountable uncountable;
     parallel_blocks(input.n_images, 1, threads, [&](std::ptrdiff_t image, std::ptrdiff_t, int) {
-        count_image(input, image, mean + image * size, counts + image * size, uncountable);
+        count_image(input, image, mean + image * size, counts + image * size, 0, uncountable);
     });
     uncountable.check(input);
 }

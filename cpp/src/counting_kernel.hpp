@@ -18,6 +18,8 @@ struct CountingTask {
     const float* sigma;     // (n_bins) noise where there is no signal, or null: Poisson counts
     float lowest, highest;  // limits of what is written
     float* counts;          // (n_bins, n_pixels)
+    // Pixels of a row where an image is its own mirror image in both directions, to the last bit of `mean`; else 0.
+    std::ptrdiff_t mirrored_row;
 };
 
 struct CountingKernel {

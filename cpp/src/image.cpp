@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "careful_lanes.hpp"
@@ -63,6 +64,7 @@ struct ImagePlan::Compiled {
                upright(geometry.n_shift, geometry.shift).data(), 1.0) {}
     const FormPlan& form;
     std::vector<double> layer_turns;
+    std::vector<std::int32_t> first_derivative;
     ShiftRowsPlan rows;
     ImageView view{};
     bool exchanged = false;
@@ -102,6 +104,13 @@ ImagePlan::ImagePlan(const Model& model, const SpinwavePlan& plan, const ImageGe
     view.form_factor_scale = 1.0 / geometry.form_factor_step;
     view.form_factor = geometry.form_factor;
     view.kf_over_ki = geometry.kf_over_ki;
+    view.n_values = geometry.n_bins;
+    for (std::ptrdiff_t b = 0; b < geometry.n_block; ++b) {
+        const bool coupled = geometry.blocks[b].energy_slope != 0.0;
+        compiled_->first_derivative.push_back(static_cast<std::int32_t>(view.n_values));  // few bins
+        if (coupled) view.n_values += 2 * geometry.blocks[b].n_bins;
+    }
+    view.first_derivative = compiled_->first_derivative.data();
     view.rows = compiled_->rows.view();
     view.layer_turns = compiled_->layer_turns.data();
 }
@@ -121,10 +130,11 @@ struct Worker {
 
 // What one image needs while it is made.
 struct Canvas {
-    std::vector<double> points;  // (h, k, bin)
+    std::vector<double> points;  // (h, k, value)
     std::vector<double> values;
     std::vector<float> expected;  // what is counted
     StencilCache stencils;
+    std::vector<double> q_h, q_k;  // Q of the pixels that the stencils have
 };
 
 void fill_points(const ImageView& image, const FormPlan& form, const ImageSettings& settings, int threads,
@@ -164,7 +174,7 @@ void fill_turned(const ImageView& image, const ImageSettings& settings, Worker& 
 
 // Points (h, k > h) from (k, h).
 void exchange(const ImageView& image, double* points) {
-    const std::ptrdiff_t n = image.n_grid, bins = image.n_bins;
+    const std::ptrdiff_t n = image.n_grid, bins = image.n_values;
     for (std::ptrdiff_t h = 0; h < n; ++h)
         for (std::ptrdiff_t k = h + 1; k < n; ++k)
             std::copy_n(points + (k * n + h) * bins, bins, points + (h * n + k) * bins);
@@ -176,6 +186,14 @@ void fill_pixels(const ImageView& image, const ImageSettings& settings, int thre
     const std::size_t size = kernel.pixel_workspace(&image);
     canvas.stencils.prepare(image, settings);
     const double twin = settings.twin_fraction;
+    const std::ptrdiff_t n_pixel = canvas.stencils.along_h(0).n_pixel;
+    canvas.q_h.clear();
+    canvas.q_k.clear();
+    for (std::ptrdiff_t pixel = image.n_pixel - n_pixel; pixel < image.n_pixel; ++pixel) {
+        const double middle = 0.5 * (image.pixel_edges[pixel] + image.pixel_edges[pixel + 1]);
+        canvas.q_h.push_back(middle + settings.shift_h);
+        canvas.q_k.push_back(middle + settings.shift_k);
+    }
     parallel_blocks(image.n_block, 1, threads, [&](std::ptrdiff_t b, std::ptrdiff_t, int thread) {
         const ImageBlock& block = image.blocks[b];
         const StencilView along_h = canvas.stencils.along_h(b), along_k = canvas.stencils.along_k(b);
@@ -185,6 +203,14 @@ void fill_pixels(const ImageView& image, const ImageSettings& settings, int thre
                        1.0 - twin,   twin,
                        false,        precision == Precision::kSingle,
                        out,          workers[thread].pixels.get(size)};
+        task.coupling = block.energy_slope * block.sigma_q * block.sigma_q * settings.width_factor;
+        task.first_derivative = image.first_derivative[b];
+        task.slope_h = canvas.stencils.along_h(b, Derivative::kFirst);
+        task.slope_k = canvas.stencils.along_k(b, Derivative::kFirst);
+        task.curvature_h = canvas.stencils.along_h(b, Derivative::kSecond);
+        task.curvature_k = canvas.stencils.along_k(b, Derivative::kSecond);
+        task.q_h = canvas.q_h.data();
+        task.q_k = canvas.q_k.data();
         const auto fill = [&](double shift_h, double shift_k) {
             if (settings.mosaic > 0.0)
                 fill_turned(image, settings, workers[thread], b, shift_h, shift_k, task);
@@ -200,6 +226,9 @@ void fill_pixels(const ImageView& image, const ImageSettings& settings, int thre
         // The other domain: points with h and k exchanged, in the same measured frame.
         task.along_h = along_k;
         task.along_k = along_h;
+        std::swap(task.slope_h, task.slope_k);
+        std::swap(task.curvature_h, task.curvature_k);
+        std::swap(task.q_h, task.q_k);
         task.here = 0.0;
         task.there = twin;
         task.add = true;
@@ -213,6 +242,9 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
                          const ImageSettings* settings, int threads, const ImageOutput& output) const {
     const ImageView& view = compiled_->view;
     const FormPlan& form = compiled_->form;
+    if (view.n_values > view.n_bins &&
+        std::any_of(settings, settings + n_sets, [](const ImageSettings& s) { return s.mosaic > 0.0; }))
+        fail("a resolution that couples energy and momentum cannot be had with a mosaic");
     if (output.counting && output.precision != Precision::kSingle) fail("counts are written as float32 only");
     const int team = usable_threads(threads);
     const bool one_a_thread = n_sets >= team;
@@ -226,7 +258,7 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
         Canvas& canvas = canvases[static_cast<std::size_t>(thread)];
         Worker* team_of_image = workers.data() + (one_a_thread ? thread : 0);
         const int inner = one_a_thread ? 1 : threads;
-        canvas.points.resize(static_cast<std::size_t>(view.n_grid * view.n_grid * view.n_bins + kPadding));
+        canvas.points.resize(static_cast<std::size_t>(view.n_grid * view.n_grid * view.n_values + kPadding));
         canvas.values.resize(form.n_values());
         form.evaluate(parameters + set * model.n_parameters(), canvas.values.data());
         const int used = one_a_thread ? 1 : team;
@@ -247,7 +279,7 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
             canvas.expected.resize(static_cast<std::size_t>(pixels));
             fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, canvas.expected.data());
             count_image(*output.counting, set, canvas.expected.data(), static_cast<float*>(output.image) + set * pixels,
-                        uncountable);
+                        is_symmetric(view, settings[set]) ? view.n_pixel : 0, uncountable);
         } else {
             fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, image);
         }

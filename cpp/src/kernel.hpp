@@ -99,10 +99,14 @@ struct ImageView {
     const std::int32_t* plus;   // (n_shift, n_solve) as in ImageGeometry
     const std::int32_t* minus;  // (n_shift, n_solve)
     const ImageBlock* blocks;
-    const double* bins;         // (n_bins, 2)
-    const double* grid;         // (n_grid)
-    bool mirrored;              // as in ImageGeometry
-    const double* pixel_edges;  // (n_pixel + 1)
+    const double* bins;  // (n_bins, 2)
+    // Numbers that a point has: its bins, and behind them, for each block whose resolution couples energy and momentum,
+    // how these change with the place of a bin, once and twice.
+    std::ptrdiff_t n_values;
+    const std::int32_t* first_derivative;  // (n_block) the first such number of a block
+    const double* grid;                    // (n_grid)
+    bool mirrored;                         // as in ImageGeometry
+    const double* pixel_edges;             // (n_pixel + 1)
     std::ptrdiff_t steps_per_pixel;
     ShiftRows rows;             // groups are layers
     const double* layer_turns;  // (n_layers) phase of a layer relative to the first, in turns per 1/angstrom of Qz
@@ -121,7 +125,7 @@ struct ImageTask {
     const double* values;
     const ImageSettings* settings;
     std::ptrdiff_t begin, end;
-    double* points;  // (n_grid * n_grid, n_bins)
+    double* points;  // (n_grid * n_grid, n_values)
     // One q in the careful way: N energies (far below zero for a mode without finite weight), x and p (N x N, basis by
     // mode; real numbers or pairs). False where unstable.
     bool (*careful)(void* context, std::ptrdiff_t solve, double* energy, double* x, double* p);
@@ -169,12 +173,17 @@ struct PixelTask {
     const ImageView* image;
     std::ptrdiff_t first_bin, n_bins;
     StencilView along_h, along_k;
-    const double* points;  // (n_grid * n_grid, n_bins) and a vector of anything behind it
+    const double* points;  // (n_grid * n_grid, n_values) and a vector of anything behind it
     double here, there;
     bool add;     // to what is in `out` already
     bool single;  // out holds floats
     void* out;    // (n_bins, n_pixel, n_pixel)
     void* workspace;
+    // Where the resolution couples energy and momentum: see lanes/coupled.hpp.
+    double coupling = 0.0;  // c: Cov(E, Q) = c Q, meV
+    std::ptrdiff_t first_derivative = 0;
+    StencilView slope_h{}, slope_k{}, curvature_h{}, curvature_k{};  // as along_h and along_k, derivatives by Q
+    const double *q_h = nullptr, *q_k = nullptr;  // (n_pixel of the stencils) Q of the pixels, r.l.u.
 };
 
 struct Kernel {

@@ -287,8 +287,8 @@ void test_image() {
           "an image of a model that is not layered");
 }
 
-// The points of one quarter, and of half of it, stand for the whole square.
-void test_mirrors() {
+// The points of one quarter, and of half of it, stand for the whole square; with a mosaic, or a resolution that leans.
+void test_mirrors(double mosaic, double energy_slope) {
     auto description = chain(1.0);
     description.reciprocal = insdl::Matrix3::Identity();
     auto bond = description.bonds[0];
@@ -298,8 +298,8 @@ void test_mirrors() {
     const insdl::SpinwavePlan plan(model);
     const std::vector<double> edges{-0.6, -0.2, 0.2, 0.6}, bins{0.5, 2.0, 2.0, 5.0, 5.0, 9.0};
     const std::vector<double> form_factor{1.0, 1.0, 1.0}, shift{0.0, 0.0};
-    const insdl::ImageBlock block{50.0, 0.0, {0.3, 0.0, 0.0}, 0.07, 0, 3};
-    const insdl::ImageSettings settings{1.1, 0.02, 0.01, 0.3, 0.03, -0.05, 0.1, 20.0, 0.02};
+    const insdl::ImageBlock block{50.0, 0.0, {0.3, 0.0, 0.0}, 0.07, 0, 3, energy_slope};
+    const insdl::ImageSettings settings{1.1, 0.02, 0.01, 0.3, 0.03, -0.05, 0.1, 20.0, mosaic};
     const double parameter = -1.0;
     std::vector<double> images[3];
     for (const int kind : {0, 1, 2}) {  // all points, one quarter, half of it
@@ -383,7 +383,8 @@ void test_instruction_sets() {
         test_unstable_sets_are_flagged();
         test_folding();
         test_image();
-        test_mirrors();
+        test_mirrors(0.02, 0.0);
+        test_mirrors(0.0, 3.0);
         test_counting();
     }
     insdl::choose_instruction_set(widest);

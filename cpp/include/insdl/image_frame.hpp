@@ -5,7 +5,9 @@
 
 namespace insdl {
 
-inline constexpr double kReach = 5.0;  // Gaussian tails beyond this many sigma are dropped (6e-7 of the weight)
+// Gaussian tails beyond this many sigma are dropped: in energy erfc(kReach / sqrt 2) = 2e-7 of the weight; in Qh and Qk
+// 4e-8 sigma / pitch each, as a point must be that far from the edge of a pixel.
+inline constexpr double kReach = 5.2;
 
 // Energy bins measured with one incident energy, and the widths of that configuration.
 struct ImageBlock {
@@ -14,6 +16,9 @@ struct ImageBlock {
     double sigma_energy[3];  // energy resolution sigma(E) = s0 + s1 E + s2 E^2, meV
     double sigma_q;          // momentum resolution sigma, r.l.u.
     std::int32_t first_bin, n_bins;
+    // Cov(E, Q) = energy_slope sigma_q^2 Q, for Qh and for Qk, meV / r.l.u.^2; 0 where energy and momentum are
+    // independent.
+    double energy_slope = 0.0;
 };
 
 // What differs from image to image besides the model's parameters.

@@ -1,9 +1,9 @@
 // The lane solvers of one instruction set: compiled once for each with INSDL_ISA = baseline, avx2 or avx512 and that
 // set's compiler flags. Symbols: N sublattices, S spin, J exchange, V, T, G the quadratic form, L its Cholesky factor,
 // after docs/spin-wave-theory.md and Toth & Lake, J. Phys.: Condens. Matter 27, 166002 (2015).
+#include "coupled.hpp"
 #include "folded.hpp"
 #include "modes.hpp"
-#include "pixels.hpp"
 #include "points.hpp"
 
 namespace insdl {

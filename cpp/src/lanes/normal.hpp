@@ -63,13 +63,16 @@ INSDL_INLINE Reals look_up(const float* row, const Whole& index) {
 }
 
 INSDL_INLINE Many distance(const OctaveTable& table, const Many& tail) {
-    Many sum;
+    Whole octave[kUnits];
+    Many place, sum;
     for (int u = 0; u < kUnits; ++u) {
-        const Whole bits = (Whole)tail.v[u], octave = bits >> 23;
-        const Reals place = (Reals)((bits & 0x7FFFFF) | 0x3F800000) - 1.5F;
-        sum.v[u] = look_up(table.of[0], octave);
-        for (int k = 1; k < 7; ++k) sum.v[u] = sum.v[u] * place + look_up(table.of[k], octave);
+        const Whole bits = (Whole)tail.v[u];
+        octave[u] = bits >> 23;
+        place.v[u] = (Reals)((bits & 0x7FFFFF) | 0x3F800000) - 1.5F;
+        sum.v[u] = look_up(table.of[0], octave[u]);
     }
+    for (int k = 1; k < 7; ++k)  // one step of each before the next: they wait for their own last step
+        for (int u = 0; u < kUnits; ++u) sum.v[u] = sum.v[u] * place.v[u] + look_up(table.of[k], octave[u]);
     return sum;
 }
 

@@ -24,21 +24,29 @@ inline std::ptrdiff_t most_vectors(const ImageView& image) {
 inline constexpr int kRows = 4;  // points along h that are gathered together
 
 inline std::size_t pixel_workspace(const ImageView* image) {
-    return sizeof(Bins) * static_cast<std::size_t>(most_vectors(*image) * image->n_pixel * (image->n_pixel + kRows));
+    const std::ptrdiff_t images = image->n_values > image->n_bins ? 2 : 1;  // another one for what coupling adds
+    return sizeof(Bins) *
+           static_cast<std::size_t>(most_vectors(*image) * image->n_pixel * (images * image->n_pixel + kRows));
 }
+
+// What is summed: values [first, first + n_bins of the task) of every point with weights along h and k.
+struct PointSum {
+    std::ptrdiff_t first;
+    const StencilView &along_h, &along_k;
+};
 
 // rows[r][j] = sum_k along_k.weight[j, k] points[h + r, k] for kRows values of h, kVectors vectors of bins at once.
 template <int kVectors>
-INSDL_INLINE void gather_rows(const PixelTask& task, std::ptrdiff_t h, std::ptrdiff_t vectors, std::ptrdiff_t offset,
-                              Bins* rows) {
-    const std::ptrdiff_t n = task.image->n_grid, pixels = task.along_k.n_pixel, stride = task.image->n_bins;
+INSDL_INLINE void gather_rows(const PixelTask& task, const PointSum& what, std::ptrdiff_t h, std::ptrdiff_t vectors,
+                              std::ptrdiff_t offset, Bins* rows) {
+    const std::ptrdiff_t n = task.image->n_grid, pixels = what.along_k.n_pixel, stride = task.image->n_values;
     // Beyond the last h the weights along h are not looked at; the last row is read again.
     std::ptrdiff_t start[kRows];
     for (int r = 0; r < kRows; ++r)
-        start[r] = (h + r < n ? h + r : n - 1) * n * stride + task.first_bin + offset * Bins::kWidth;
+        start[r] = (h + r < n ? h + r : n - 1) * n * stride + what.first + offset * Bins::kWidth;
     for (std::ptrdiff_t j = 0; j < pixels; ++j) {
-        const std::ptrdiff_t begin = task.along_k.first[j], count = task.along_k.count[j];
-        const double* weight = task.along_k.weight + j * n + begin;
+        const std::ptrdiff_t begin = what.along_k.first[j], count = what.along_k.count[j];
+        const double* weight = what.along_k.weight + j * n + begin;
         const double* from = task.points + begin * stride;
         Bins sums[kRows][kVectors];
         for (int r = 0; r < kRows; ++r)
@@ -129,13 +137,11 @@ INSDL_INLINE void put_image(const PixelTask& task, T* out, const Bins* sums) {
     if (task.along_k.n_pixel < task.image->n_pixel) put_mirror_images(task, out);
 }
 
-inline void image_pixels(const PixelTask* given) {
-    const PixelTask& task = *given;
-    const std::ptrdiff_t n = task.image->n_grid, pixels = task.along_k.n_pixel;
+// sums[pixel h, pixel k, bin] of weights times points. rows: room for kRows * pixels along k * vectors.
+inline void sum_points(const PixelTask& task, const PointSum& what, Bins* rows, Bins* sums) {
+    const std::ptrdiff_t n = task.image->n_grid, pixels = what.along_k.n_pixel;
     const std::ptrdiff_t vectors = vectors_of(task.n_bins), wide = pixels * vectors;
-    Bins* const rows = static_cast<Bins*>(task.workspace);  // (h, pixel k, bin), kRows of h
-    Bins* const sums = rows + kRows * wide;                 // (pixel h, pixel k, bin)
-    const StencilView& along_h = task.along_h;
+    const StencilView& along_h = what.along_h;
     std::ptrdiff_t done = 0;  // pixels along h whose sums have been started
     // In the stencil's order the pixels along h that a point reaches follow each other: [first, ...) moves forward with
     // h. Some between them may end before: their weights are zero.
@@ -146,8 +152,8 @@ inline void image_pixels(const PixelTask* given) {
         if (first == pixels) break;
         if (begin(first) >= h + kRows) continue;
         std::ptrdiff_t offset = 0;
-        for (; offset + 2 <= vectors; offset += 2) gather_rows<2>(task, h, vectors, offset, rows);
-        for (; offset < vectors; ++offset) gather_rows<1>(task, h, vectors, offset, rows);
+        for (; offset + 2 <= vectors; offset += 2) gather_rows<2>(task, what, h, vectors, offset, rows);
+        for (; offset < vectors; ++offset) gather_rows<1>(task, what, h, vectors, offset, rows);
         for (std::ptrdiff_t place = first; place < pixels && begin(place) < h + kRows; ++place) {
             const std::ptrdiff_t i = along_h.order[place];
             Bins weight[kRows];
@@ -164,10 +170,6 @@ inline void image_pixels(const PixelTask* given) {
     }
     for (; done < pixels; ++done)
         for (std::ptrdiff_t k = 0; k < wide; ++k) sums[along_h.order[done] * wide + k] = Bins(0.0);
-    if (task.single)
-        put_image(task, static_cast<float*>(task.out), sums);
-    else
-        put_image(task, static_cast<double*>(task.out), sums);
 }
 
 }  // namespace insdl::INSDL_ISA

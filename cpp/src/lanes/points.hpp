@@ -17,17 +17,20 @@ template <class R, class M>
 struct Points {
     M *x, *p;
     R *rows, *weights, *plus, *minus, *energy;
-    double* nowhere;                     // (n_bins) for what has no place
+    R* turns;                            // (n_groups) cos and sin of each layer's phase
+    double* nowhere;                     // (n_values) for what has no place
     std::int32_t *first_bin, *last_bin;  // (mode, block) bins that some lane of the mode reaches
+    std::int32_t* first_of;              // (mode) the first mode that has its energies
 
     static std::size_t bytes(const FormView& form, const ImageView& image) {
         const std::size_t n = static_cast<std::size_t>(form.n);
         const std::size_t rows = static_cast<std::size_t>(image.rows.n_groups * image.rows.n_rows);
         return 2 * n * n * sizeof(M) +
-               sizeof(R) * (2 * rows * n + n * static_cast<std::size_t>(image.n_bins) +
-                            2 * static_cast<std::size_t>(image.n_bins)) +
-               sizeof(double) * static_cast<std::size_t>(image.n_bins) +
-               2 * sizeof(std::int32_t) * n * static_cast<std::size_t>(image.n_block);
+               sizeof(R) *
+                   (2 * rows * n + n * static_cast<std::size_t>(image.n_values) +
+                    2 * static_cast<std::size_t>(image.n_values) + 2 * static_cast<std::size_t>(image.rows.n_groups)) +
+               sizeof(double) * static_cast<std::size_t>(image.n_values) +
+               sizeof(std::int32_t) * n * (2 * static_cast<std::size_t>(image.n_block) + 1);
     }
 
     Points(const FormView& form, const ImageView& image, void* memory) {
@@ -36,11 +39,13 @@ struct Points {
         p = x + n * n;
         rows = reinterpret_cast<R*>(p + n * n);
         weights = rows + 2 * image.rows.n_groups * image.rows.n_rows * n;
-        plus = weights + n * image.n_bins;
-        minus = plus + image.n_bins;
-        nowhere = reinterpret_cast<double*>(minus + image.n_bins);
-        first_bin = reinterpret_cast<std::int32_t*>(nowhere + image.n_bins);
+        plus = weights + n * image.n_values;
+        minus = plus + image.n_values;
+        turns = minus + image.n_values;
+        nowhere = reinterpret_cast<double*>(turns + 2 * image.rows.n_groups);
+        first_bin = reinterpret_cast<std::int32_t*>(nowhere + image.n_values);
         last_bin = first_bin + n * image.n_block;
+        first_of = last_bin + n * image.n_block;
     }
 };
 
@@ -55,11 +60,36 @@ INSDL_INLINE R bose_factor(const R& energy, const R& sigma, double temperature) 
     return R::load(e);
 }
 
+// Modes of equal energy, as those of an antiferromagnet, are seen in the same bins and at the same Q: what follows from
+// the energy is worked out for the first of them only. Equal is what differs by less than the solver's rounding.
+template <class R, class M>
+INSDL_INLINE void find_equal_energies(int n, const R* energy, Points<R, M>& work) {
+    for (int m = 0; m < n; ++m) {
+        const int before = m ? work.first_of[m - 1] : 0;
+        const bool differ = any(~(abs(energy[m] - energy[before]) <= R(1e-13) * abs(energy[before])));
+        work.first_of[m] = differ ? m : before;
+    }
+}
+
+// How the weight of a bin changes with the place of the bin, once and twice: differences of the Gaussian and of its
+// slope between the edges. half: factor / width of the bin. reached: lanes that reach it.
+template <class R, class Mask>
+INSDL_INLINE void bin_derivatives(const R& e, double low, double high, const R& inverse, const R& half,
+                                  const Mask& reached, R& first, R& second) {
+    const R scale = R(1.12837916709551257390) * half * inverse;  // 2 / sqrt(pi)
+    const R at_low = (R(low) - e) * inverse, at_high = (R(high) - e) * inverse;
+    const R below = exponential(max(-(at_low * at_low), R(-600.0))),
+            above = exponential(max(-(at_high * at_high), R(-600.0)));
+    first = select(reached, scale * (above - below), R(0.0));
+    second = select(reached, R(-2.0) * scale * inverse * (at_high * above - at_low * below), R(0.0));
+}
+
 // Weight per meV of every mode in every bin: the Gaussian of the block's resolution at the mode's energy, integrated.
 template <class R, class M>
 INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& settings, int n, const R* energy,
                               Points<R, M>& work) {
     for (int m = 0; m < n; ++m) {
+        if (work.first_of[m] != m) continue;
         const R e = energy[m];
         for (std::ptrdiff_t b = 0; b < image.n_block; ++b) {
             const insdl::ImageBlock& block = image.blocks[b];
@@ -77,20 +107,29 @@ INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& setti
             R factor(0.5);
             if (image.kf_over_ki) factor = factor * sqrt(max(R(1.0) - e * R(1.0 / block.incident_energy), R(0.0)));
             if (settings.temperature > 0.0) factor = factor * bose_factor(e, sigma, settings.temperature);
+            const bool coupled = block.energy_slope != 0.0;
+            const std::ptrdiff_t derivatives = coupled ? image.first_derivative[b] - block.first_bin : 0;
             std::int32_t first = -1, last = -1;
             double edge = 0.0;
             R below(0.0);
             for (std::int32_t k = block.first_bin; k < block.first_bin + block.n_bins; ++k) {
                 const double low = image.bins[2 * k], high = image.bins[2 * k + 1];
                 const auto reached = (e + reach > R(low)) & (e - reach < R(high)) & seen;
+                R* const weight = work.weights + m * image.n_values + k;
+                R* const derivative = weight + derivatives;
                 if (!any(reached)) {
-                    if (first >= 0) work.weights[m * image.n_bins + k] = R(0.0);
+                    if (first >= 0) {
+                        *weight = R(0.0);
+                        if (coupled) derivative[0] = derivative[block.n_bins] = R(0.0);
+                    }
                     continue;
                 }
                 if (first < 0 || edge != low || last != k) below = error_function((R(low) - e) * inverse);
                 const R above = error_function((R(high) - e) * inverse);
-                work.weights[m * image.n_bins + k] =
-                    select(reached, (above - below) * factor * R(1.0 / (high - low)), R(0.0));
+                *weight = select(reached, (above - below) * factor * R(1.0 / (high - low)), R(0.0));
+                if (coupled)
+                    bin_derivatives(e, low, high, inverse, factor * R(1.0 / (high - low)), reached, derivative[0],
+                                    derivative[block.n_bins]);
                 if (first < 0) first = k;
                 last = k + 1;
                 edge = high;
@@ -102,20 +141,59 @@ INSDL_INLINE void bin_weights(const ImageView& image, const ImageSettings& setti
     }
 }
 
+// from[cell] and from[cell + 1] for the cells in which places that are not negative lie, and the rest of the places.
+INSDL_INLINE void look_up_cell(const double* from, Double place, Double& low, Double& high, Double& rest) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    const __m512i cell = _mm512_maskz_cvttpd_epi64(0xFF, (__m512d)place);
+    low = (Double)_mm512_mask_i64gather_pd(_mm512_setzero_pd(), 0xFF, cell, from, 8);
+    high = (Double)_mm512_mask_i64gather_pd(_mm512_setzero_pd(), 0xFF, cell, from + 1, 8);
+    rest = place - (Double)_mm512_maskz_cvtepi64_pd(0xFF, cell);
+#else
+    for (int lane = 0; lane < kBytes / 8; ++lane) {
+        const auto cell = static_cast<std::int32_t>(place[lane]);  // truncates
+        low[lane] = from[cell];
+        high[lane] = from[cell + 1];
+        rest[lane] = place[lane] - static_cast<double>(cell);
+    }
+#endif
+}
+
 // Squared form factor at Q^2, linear between the entries of the table.
 template <class R>
 INSDL_INLINE R form_factor_at(const ImageView& image, const R& squared) {
     const R place = min(squared * R(image.form_factor_scale), R(static_cast<double>(image.n_form_factor - 2)));
-    double places[R::kWidth], lows[R::kWidth], highs[R::kWidth], rests[R::kWidth];
-    place.store(places);
-    for (int lane = 0; lane < R::kWidth; ++lane) {
-        const auto cell = static_cast<std::int32_t>(places[lane]);  // truncates; the table is short
-        lows[lane] = image.form_factor[cell];
-        highs[lane] = image.form_factor[cell + 1];
-        rests[lane] = places[lane] - static_cast<double>(cell);
+    R low, high, rest;
+    for (int u = 0; u < R::kWidth / R::kNative; ++u)
+        look_up_cell(image.form_factor, place.v[u], low.v[u], high.v[u], rest.v[u]);
+    return low + rest * (high - low);
+}
+
+// Adds to values the intensities of one mode, whose rows are `n` apart, without the form factor.
+template <int kSides, class R>
+INSDL_INLINE void add_mode(const ImageView& image, const R* rows, int n, const R* turns,
+                           const R (&along)[kSides][kMostShiftRows], const Projection<R>& projection, R* values) {
+    const int n_rows = image.rows.n_rows;
+    R vr[kSides][kMostShiftRows], vi[kSides][kMostShiftRows];
+    for (int r = 0; r < n_rows; ++r)
+        for (int side = 0; side < kSides; ++side) {
+            vr[side][r] = rows[2 * r * n];
+            vi[side][r] = rows[(2 * r + 1) * n];
+        }
+    for (int layer = 1; layer < image.rows.n_groups; ++layer) {
+        const R c = turns[2 * layer], s = turns[2 * layer + 1];
+        for (int r = 0; r < n_rows; ++r) {
+            const R* row = rows + 2 * (layer * n_rows + r) * n;
+            const R x = row[0], y = row[n], xc = x * c, yc = y * c, xs = x * s, ys = y * s;
+            vr[0][r] += xc + ys;  // exp(-i theta) at +q
+            vi[0][r] += yc - xs;
+            if constexpr (kSides == 2) {
+                vr[1][r] += xc - ys;  // exp(+i theta) at -q, the whole conjugated
+                vi[1][r] += yc + xs;
+            }
+        }
     }
-    const R low = R::load(lows);
-    return low + R::load(rests) * (R::load(highs) - low);
+    for (int side = 0; side < kSides; ++side)
+        values[side] += perpendicular(image.rows, side, vr[side], vi[side], along[side], projection);
 }
 
 // Intensities of the modes at +(q + G), kSides = 2: and at -(q + G), into the points' bins.
@@ -123,7 +201,7 @@ template <int kSides, class R, class M>
 INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R* in_plane, Points<R, M>& work) {
     const int n = form.n, n_rows = image.rows.n_rows;
     const R zero(0.0);
-    for (std::ptrdiff_t k = 0; k < image.n_bins; ++k) {
+    for (std::ptrdiff_t k = 0; k < image.n_values; ++k) {
         work.plus[k] = zero;
         if constexpr (kSides == 2) work.minus[k] = zero;
     }
@@ -143,7 +221,7 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
         for (int m = 0; m < n; ++m) {
             const std::int32_t first = work.first_bin[m * image.n_block + b],
                                last = work.last_bin[m * image.n_block + b];
-            if (first == last) continue;
+            if (work.first_of[m] != m || first == last) continue;
             R qz(kinematic ? 0.0 : block.fixed_l * image.c_star);
             auto reached = flat2 == flat2;
             if (kinematic) {
@@ -152,43 +230,33 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
                 qz = ki - sqrt(max(along2, zero));
             }
             const R squared = flat2 + qz * qz;
-            R vr[kSides][kMostShiftRows], vi[kSides][kMostShiftRows];
-            for (int r = 0; r < n_rows; ++r) {
-                const R* row = work.rows + 2 * r * n + m;
-                for (int side = 0; side < kSides; ++side) {
-                    vr[side][r] = row[0];
-                    vi[side][r] = row[n];
-                }
-            }
-            for (int layer = 1; layer < image.rows.n_groups; ++layer) {
-                R s, c;
-                sin_cos_turns(qz * R(image.layer_turns[layer]), s, c);
-                for (int r = 0; r < n_rows; ++r) {
-                    const R* row = work.rows + 2 * (layer * n_rows + r) * n + m;
-                    const R x = row[0], y = row[n], xc = x * c, yc = y * c, xs = x * s, ys = y * s;
-                    vr[0][r] += xc + ys;  // exp(-i theta) at +q
-                    vi[0][r] += yc - xs;
-                    if constexpr (kSides == 2) {
-                        vr[1][r] += xc - ys;  // exp(+i theta) at -q, the whole conjugated
-                        vi[1][r] += yc + xs;
-                    }
-                }
-            }
             const Projection<R> projection(squared);
-            const R factor = select(reached, form_factor_at(image, squared), zero);
-            R value[kSides];
-            for (int side = 0; side < kSides; ++side) {
-                R along[kMostShiftRows];
-                for (int r = 0; r < n_rows; ++r) {
-                    const R out_of_plane = R(upright[r]) * qz;
-                    along[r] = side ? (out_of_plane - flat[r]) * R(image.rows.parity[r]) : out_of_plane + flat[r];
-                }
-                value[side] = factor * perpendicular(image.rows, side, vr[side], vi[side], along, projection);
+            R along[kSides][kMostShiftRows];
+            for (int r = 0; r < n_rows; ++r) {
+                const R out_of_plane = R(upright[r]) * qz;
+                along[0][r] = out_of_plane + flat[r];
+                if constexpr (kSides == 2) along[1][r] = (out_of_plane - flat[r]) * R(image.rows.parity[r]);
             }
-            const R* weights = work.weights + m * image.n_bins;
+            for (int layer = 1; layer < image.rows.n_groups; ++layer)
+                sin_cos_turns(qz * R(image.layer_turns[layer]), work.turns[2 * layer + 1], work.turns[2 * layer]);
+            R value[kSides];
+            for (int side = 0; side < kSides; ++side) value[side] = zero;
+            for (int other = m; other < n && work.first_of[other] == m; ++other)
+                add_mode<kSides>(image, work.rows + other, n, work.turns, along, projection, value);
+            const R factor = select(reached, form_factor_at(image, squared), zero);
+            for (int side = 0; side < kSides; ++side) value[side] *= factor;
+            const R* weights = work.weights + m * image.n_values;
             for (std::int32_t k = first; k < last; ++k) {
                 work.plus[k] += value[0] * weights[k];
                 if constexpr (kSides == 2) work.minus[k] += value[1] * weights[k];
+            }
+            if (block.energy_slope == 0.0) continue;
+            for (int order = 0; order < 2; ++order) {
+                const std::ptrdiff_t away = image.first_derivative[b] + order * block.n_bins - block.first_bin;
+                for (std::ptrdiff_t k = first + away; k < last + away; ++k) {
+                    work.plus[k] += value[0] * weights[k];
+                    if constexpr (kSides == 2) work.minus[k] += value[1] * weights[k];
+                }
             }
         }
     }
@@ -241,6 +309,7 @@ void points_of_form(const ImageTask& task) {
         form_trigonometry(form, q, block.trig);
         assemble<0>(form, task.values, block.trig, block.v, block.t);
         solve_with_care(task, begin, used, block, work.x, work.p);
+        find_equal_energies(n, block.d, work);
         bin_weights(image, *task.settings, n, block.d, work);
         for (std::ptrdiff_t g = 0; g < image.n_shift; ++g) {
             const std::int32_t *plus = image.plus + g * image.n_solve + begin,
@@ -256,9 +325,9 @@ void points_of_form(const ImageTask& task) {
                 spectra<1>(form, image, in_plane, work);
             } else {
                 spectra<2>(form, image, in_plane, work);
-                put_points(image.n_bins, work.minus, minus, used, task.points, work.nowhere);
+                put_points(image.n_values, work.minus, minus, used, task.points, work.nowhere);
             }
-            put_points(image.n_bins, work.plus, plus, used, task.points, work.nowhere);
+            put_points(image.n_values, work.plus, plus, used, task.points, work.nowhere);
         }
     }
 }

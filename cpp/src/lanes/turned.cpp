@@ -13,7 +13,7 @@ std::size_t sums_size(const PixelTask* task) {
 
 template <int kVectors>
 void gather_vectors(const PixelTask& task, const TurnedStencil& turned, std::ptrdiff_t offset, Bins* sums) {
-    const std::ptrdiff_t n = turned.n_grid, pixels = turned.n_pixel, stride = task.image->n_bins;
+    const std::ptrdiff_t n = turned.n_grid, pixels = turned.n_pixel, stride = task.image->n_values;
     const std::ptrdiff_t vectors = vectors_of(task.n_bins);
     for (std::ptrdiff_t h = 0; h < n; ++h)
         for (std::ptrdiff_t j = 0; j < pixels; ++j) {

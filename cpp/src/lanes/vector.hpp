@@ -87,6 +87,55 @@ INSDL_INLINE Float inverse_root(Float a) {
 #endif
 }
 
+// a < b ? a : b and a < b ? b : a, which compilers do not see as one instruction.
+INSDL_INLINE Double lesser(Double a, Double b) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    return (Double)_mm512_maskz_min_pd(0xFF, (__m512d)a, (__m512d)b);
+#elif defined(__AVX2__)
+    return (Double)_mm256_min_pd((__m256d)a, (__m256d)b);
+#elif defined(__SSE2__)
+    return (Double)_mm_min_pd((__m128d)a, (__m128d)b);
+#else
+    return a < b ? a : b;
+#endif
+}
+
+INSDL_INLINE Float lesser(Float a, Float b) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    return (Float)_mm512_maskz_min_ps(0xFFFF, (__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (Float)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (Float)_mm_min_ps((__m128)a, (__m128)b);
+#else
+    return a < b ? a : b;
+#endif
+}
+
+INSDL_INLINE Double greater(Double a, Double b) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    return (Double)_mm512_maskz_max_pd(0xFF, (__m512d)b, (__m512d)a);
+#elif defined(__AVX2__)
+    return (Double)_mm256_max_pd((__m256d)b, (__m256d)a);
+#elif defined(__SSE2__)
+    return (Double)_mm_max_pd((__m128d)b, (__m128d)a);
+#else
+    return a < b ? b : a;
+#endif
+}
+
+INSDL_INLINE Float greater(Float a, Float b) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    return (Float)_mm512_maskz_max_ps(0xFFFF, (__m512)b, (__m512)a);
+#elif defined(__AVX2__)
+    return (Float)_mm256_max_ps((__m256)b, (__m256)a);
+#elif defined(__SSE2__)
+    return (Float)_mm_max_ps((__m128)b, (__m128)a);
+#else
+    return a < b ? b : a;
+#endif
+}
+
 INSDL_INLINE bool any_set(Native<double>::Mask m) {
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
     return _mm512_movepi64_mask((__m512i)m) != 0;
@@ -112,6 +161,15 @@ INSDL_INLINE bool any_set(Native<float>::Mask m) {
     std::int32_t all = 0;
     for (int k = 0; k < kBytes / 4; ++k) all |= m[k];
     return all != 0;
+#endif
+}
+
+// Whether a < b in any lane: without a vector of masks where the processor has registers for them.
+INSDL_INLINE bool any_less(Float a, Float b) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OS) != 0;
+#else
+    return any_set(a < b);
 #endif
 }
 
@@ -206,8 +264,15 @@ struct Lanes {
         return a;
     }
     friend INSDL_INLINE Lanes abs(const Lanes& a) { return select(a < Lanes(T(0)), -a, a); }
-    friend INSDL_INLINE Lanes max(const Lanes& a, const Lanes& b) { return select(a < b, b, a); }
-    friend INSDL_INLINE Lanes min(const Lanes& a, const Lanes& b) { return select(b < a, b, a); }
+    // b where it is the greater or the lesser, else a, also where one is not a number.
+    friend INSDL_INLINE Lanes max(Lanes a, const Lanes& b) {
+        for (int u = 0; u < U; ++u) a.v[u] = greater(a.v[u], b.v[u]);
+        return a;
+    }
+    friend INSDL_INLINE Lanes min(Lanes a, const Lanes& b) {
+        for (int u = 0; u < U; ++u) a.v[u] = lesser(b.v[u], a.v[u]);
+        return a;
+    }
 
     static INSDL_INLINE Lanes load(const T* p) {
         Lanes a;

@@ -28,6 +28,9 @@ class EnergyBlock:
     sigma_energy : (3,) float64. Energy resolution (standard deviation) s0 + s1 E + s2 E^2, meV.
     sigma_q : float, r.l.u. Momentum resolution (standard deviation) along Qh and along Qk.
     fixed_l : float or None, r.l.u. The third component of Q where it is the same for all energies.
+    energy_slope : float, meV per r.l.u.^2. The resolution leans along Q: Cov(E, Qh) = energy_slope sigma_q^2 Qh, the same for
+        Qk, times the image's width_factor. 0 for a resolution that stands upright, which is 1.7 times as fast.
+        |energy_slope Q| sigma_q, the part of E's width that goes with Q, must stay below the width of E over the bins.
     """
 
     bins: npt.ArrayLike
@@ -35,6 +38,7 @@ class EnergyBlock:
     sigma_energy: npt.ArrayLike
     sigma_q: float
     fixed_l: float | None = None
+    energy_slope: float = 0.0
 
     def __post_init__(self) -> None:
         bins = np.array(self.bins, dtype=np.float64)
@@ -43,16 +47,24 @@ class EnergyBlock:
         widths = np.array(self.sigma_energy, dtype=np.float64)
         if widths.shape != (3,) or not np.isfinite(widths).all():
             raise ValueError(f"sigma_energy must be three finite numbers, got {widths.tolist()}")
-        low, high = bins.min(), min(bins.max(), self.incident_energy)
-        sigma = widths[0] + widths[1] * np.linspace(low, high, 11) + widths[2] * np.linspace(low, high, 11) ** 2
+        object.__setattr__(self, "bins", bins)
+        object.__setattr__(self, "sigma_energy", widths)
+        sigma = self.sigma_over_bins()
         if (sigma < 0).any():
             raise ValueError(f"sigma_energy must not be negative over the bins, got {sigma.min():.3g} meV")
         if not (np.isfinite(self.sigma_q) and self.sigma_q >= 0):
             raise ValueError(f"sigma_q must be finite and not negative, got {self.sigma_q}")
         if not (np.isfinite(self.incident_energy) and self.incident_energy > 0):
             raise ValueError(f"incident_energy must be positive, got {self.incident_energy}")
-        object.__setattr__(self, "bins", bins)
-        object.__setattr__(self, "sigma_energy", widths)
+        if not np.isfinite(self.energy_slope):
+            raise ValueError(f"energy_slope must be finite, got {self.energy_slope}")
+
+    def sigma_over_bins(self) -> _Reals:
+        """(11,) float64, meV. The energy resolution at eleven energies over the bins."""
+        bins = np.asarray(self.bins)
+        energy = np.linspace(bins.min(), min(bins.max(), self.incident_energy), 11)
+        s0, s1, s2 = np.asarray(self.sigma_energy)
+        return np.asarray(s0 + s1 * energy + s2 * energy**2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +95,13 @@ class ImageFrame:
             raise ValueError(f"kf_ki must be 'corrected' or 'included', got {self.kf_ki!r}")
         if not len(self.blocks):
             raise ValueError("a frame needs at least one block")
+        for block in self.blocks:
+            leaning = abs(block.energy_slope) * block.sigma_q * np.sqrt(2.0) * np.abs(pixels).max()
+            if leaning and not leaning < block.sigma_over_bins().min():
+                raise ValueError(
+                    f"the part of E's width that goes with Q is {leaning:.3g} meV at the corners of the frame, but the width "
+                    f"of E is only {block.sigma_over_bins().min():.3g} meV: energy_slope {block.energy_slope:g} is too large"
+                )
         object.__setattr__(self, "pixels", pixels)
         object.__setattr__(self, "blocks", tuple(self.blocks))
 

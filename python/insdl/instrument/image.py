@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -75,7 +77,8 @@ class ImageSimulator:
     Image value: mean over bin and pixel of sum over modes of S_perp(Q) <F(Q)>^2 G(E - E_mode), in 1/meV per magnetic cell,
     where Q = (Qh, Qk, Ql) with Ql = (ki - sqrt(kf^2 - Qx^2 - Qy^2)) / c* for the beam along c*, at the mode's energy, and
     <F> is the mean of the ions' <j0>. Energy bins are error-function integrals; pixels are integrals of the momentum
-    resolution over subpixel points. A mode at exactly zero energy whose weight diverges (an antiferromagnet's Goldstone
+    resolution over subpixel points; where a block has an energy_slope, covariances of E with Q are taken to their second
+    order. A mode at exactly zero energy whose weight diverges (an antiferromagnet's Goldstone
     point) is left out. H(q) is solved once for all points equal modulo a reciprocal vector of the magnetic
     cell or a sign; where S(Q, E) has both mirrors (`insdl.mirrors`), points with Qh, Qk >= 0 stand for all four quarters,
     and where Qh and Qk can be exchanged besides, those with Qk <= Qh.
@@ -136,6 +139,7 @@ class ImageSimulator:
                 np.nan if block.fixed_l is None else block.fixed_l,
                 *np.asarray(block.sigma_energy),
                 block.sigma_q,
+                block.energy_slope,
             ]
             for block in frame.blocks
         ]
@@ -260,10 +264,13 @@ class ImageSimulator:
         if isinstance(settings, ImageSettings):
             rows = np.tile(_row(settings), (n, 1))
         elif len(settings) == n:
-            rows = np.array([_row(s) for s in settings], dtype=np.float64).reshape(n, -1)
+            numbers = chain.from_iterable(map(_row, settings))  # an array of tuples would take most of the call's time
+            rows = np.fromiter(numbers, dtype=np.float64).reshape(n, -1)
         else:
             raise ValueError(f"one ImageSettings is needed for each of the {n} sets, got {len(settings)}")
         self._check_reach(rows)
+        if rows[:, 8].any() and any(block.energy_slope for block in self.frame.blocks):
+            raise ValueError("a mosaic cannot be had with a resolution that leans: energy_slope must be 0")
         return rows
 
     def simulate(self, settings: ImageSettings | None = None, *, threads: int | None = None, **values: float) -> _Reals:
@@ -305,9 +312,5 @@ def _built(model: SpinModel, frame: ImageFrame, margin: float, form_factor: Lite
     return ImageSimulator(model, frame, margin=margin, form_factor=form_factor)
 
 
-def _row(settings: ImageSettings) -> tuple[float, ...]:
-    s = settings
-    return (
-        s.width_factor, s.broadening, s.extra_sigma_q, s.twin_fraction, s.shift_h, s.shift_k, s.intrinsic_sigma,
-        s.temperature, s.mosaic,
-    )  # fmt: skip
+_row: Callable[[ImageSettings], tuple[float, ...]] = attrgetter(*(field.name for field in fields(ImageSettings)))
+"""The numbers of settings in the order of the compiled kernel."""

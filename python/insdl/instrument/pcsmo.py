@@ -88,7 +88,11 @@ def pcsmo_frame(*, subpixels: int = 4, fixed_l: float | None = None) -> ImageFra
 
 
 def pcsmo_frame_from_tables(
-    folder: str | os.PathLike[str], *, subpixels: int = 4, fixed_l: float | None = None
+    folder: str | os.PathLike[str],
+    *,
+    subpixels: int = 4,
+    fixed_l: float | None = None,
+    region: Literal["upright", "leaning"] = "upright",
 ) -> tuple[ImageFrame, tuple[WidthFit, ...]]:
     """The frame of `pcsmo_frame` with widths read from the resolution tables published with the data.
 
@@ -96,6 +100,7 @@ def pcsmo_frame_from_tables(
     ----------
     folder : holds PCSMO_ei25_resolution.txt and so on, one for each of `INCIDENT_ENERGIES`.
     subpixels, fixed_l : as in `pcsmo_frame`.
+    region : as in `ResolutionTable.energy_block`.
 
     Returns
     -------
@@ -106,7 +111,9 @@ def pcsmo_frame_from_tables(
     for block in pcsmo_frame(fixed_l=fixed_l).blocks:
         incident = block.incident_energy
         table = read_resolution_table(Path(folder) / f"PCSMO_ei{incident:g}_resolution.txt")
-        made, fit = table.energy_block(block.bins, incident_energy=incident, q_energy=0.2 * incident, fixed_l=fixed_l)
+        made, fit = table.energy_block(
+            block.bins, incident_energy=incident, q_energy=0.2 * incident, fixed_l=fixed_l, region=region
+        )
         blocks.append(made)
         fits.append(fit)
     return ImageFrame(blocks=blocks, pixels=np.linspace(-1.0, 1.0, PIXELS), subpixels=subpixels), tuple(fits)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -137,6 +138,26 @@ class ResolutionTable:
         variance = np.diagonal(np.asarray(self.covariance), axis1=-2, axis2=-1)[..., which].mean(axis=(0, 1, 3))
         return np.asarray(np.interp(values, axis, np.sqrt(variance)))
 
+    def energy_slope(self, low: float, high: float, *, sigma_q: float) -> float:
+        """The one number for covariances of E with Q that `EnergyBlock` has: Cov(E, Q) = energy_slope sigma_q^2 Q.
+
+        Parameters
+        ----------
+        low, high : float, meV. The planes of the table between these energy transfers are taken; at least the nearest one.
+        sigma_q : float, r.l.u. The width in Q of the block.
+
+        Returns
+        -------
+        float, meV per r.l.u.^2. The least-squares fit to Cov(E, Qh) and Cov(E, Qk) of all Qh and Qk.
+        """
+        h, k, axis = self._axes
+        chosen = (axis >= low) & (axis <= high)
+        if not chosen.any():
+            chosen = np.abs(axis - 0.5 * (low + high)) == np.abs(axis - 0.5 * (low + high)).min()
+        found = np.asarray(self.covariance)[:, :, chosen]
+        q = np.stack(np.broadcast_arrays(h[:, None, None], k[None, :, None], np.zeros(chosen.sum()))[:2], axis=-1)
+        return float(np.sum(found[..., :2, 2] * q) / (np.sum(q**2) * sigma_q**2))
+
     def energy_block(
         self,
         bins: npt.ArrayLike,
@@ -144,8 +165,9 @@ class ResolutionTable:
         incident_energy: float,
         q_energy: float | None = None,
         fixed_l: float | None = None,
+        region: Literal["upright", "leaning"] = "upright",
     ) -> tuple[EnergyBlock, WidthFit]:
-        """What the fast path of `ImageSimulator` needs of the table: widths without correlations.
+        """What `ImageSimulator` needs of the table: widths, and where wanted how the region leans along Q.
 
         Parameters
         ----------
@@ -153,6 +175,7 @@ class ResolutionTable:
         incident_energy : float, meV.
         q_energy : float, meV, or None. Where the one width in Q is taken from; None is the middle of the bins' range.
         fixed_l : as in `EnergyBlock`.
+        region : "upright" without correlations, which is fast, or "leaning" with `energy_slope`.
 
         Returns
         -------
@@ -164,7 +187,10 @@ class ResolutionTable:
         low, high = float(edges.min()), float(edges.max())
         fit = fit_width(self.sigma_energy, low, high)
         sigma_q = float(self.sigma_q(0.5 * (low + high) if q_energy is None else q_energy))
-        return EnergyBlock(edges, incident_energy, fit.sigma_energy, sigma_q, fixed_l), fit
+        if region not in ("upright", "leaning"):
+            raise ValueError(f"region must be 'upright' or 'leaning', got {region!r}")
+        slope = self.energy_slope(low, high, sigma_q=sigma_q) if region == "leaning" else 0.0
+        return EnergyBlock(edges, incident_energy, fit.sigma_energy, sigma_q, fixed_l, slope), fit
 
 
 def _fault(covariance: _Reals) -> tuple[int, str] | None:
