@@ -110,7 +110,7 @@ def expected_gain(
         rest = np.linalg.solve(roots[name], (results - predicted[name].mean).T)
         return np.asarray(-0.5 * np.sum(rest**2, axis=0) - np.log(np.diag(roots[name])).sum())
 
-    information = _entropy(prior)
+    information = float(_entropy(prior))
     log_ratio = 0.0
     for number, name in enumerate(names):
         normal = generator(seed, "guide/results", number).standard_normal((draws // 2, len(noise)))
@@ -120,7 +120,7 @@ def expected_gain(
             shares = logs + np.log(prior)[:, None]
         shares = np.exp(shares - shares.max(axis=0))
         shares /= shares.sum(axis=0)
-        information -= prior[number] * float(np.mean([_entropy(column) for column in shares.T]))
+        information -= prior[number] * float(np.mean(_entropy(shares)))
         if len(names) > 1:
             rivals = [i for i in range(len(names)) if i != number]
             rival = max(rivals, key=lambda i: prior[i])
@@ -195,7 +195,7 @@ def expected_errors(planner: Planner, belief: Belief, block: int, *, model: str,
     return dict(zip(unknowns.names[:-2], errors.tolist(), strict=True))
 
 
-def _entropy(shares: _Reals) -> float:
-    """Nats."""
-    positive = shares[shares > 0]
-    return float(-np.sum(positive * np.log(positive)))
+def _entropy(shares: _Reals) -> _Reals:
+    """Nats. Of probabilities along the first axis."""
+    logs = np.log(np.where(shares > 0, shares, 1.0))
+    return np.asarray(-np.sum(shares * logs, axis=0))

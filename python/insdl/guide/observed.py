@@ -180,6 +180,8 @@ def none_log_likelihood(planner: Planner, observed: Observed, *, nodes: int = 8)
 
     The scale's prior is summed over ``nodes`` values, evenly in its logarithm.
     """
+    from scipy.linalg import solve_triangular
+
     used = np.concatenate(
         [np.full(own.stop - own.start, t > 0) for own, t in zip(planner.compression.slices, observed.time, strict=True)]
     )
@@ -194,12 +196,18 @@ def none_log_likelihood(planner: Planner, observed: Observed, *, nodes: int = 8)
             begin = end
     shapes = planner.background[:, used]
     noise += shapes.T @ shapes
+    factor = np.linalg.cholesky(noise)
+    root = solve_triangular(factor, np.eye(n), lower=True)
+    constant = -float(np.log(np.diag(factor)).sum()) - 0.5 * n * _LOG_2PI
+    data = root @ (observed.values - planner.background_mean)[used]
     edges = np.linspace(np.log(planner.scale.low), np.log(planner.scale.high), nodes + 1)
     logs = []
-    for s in np.exp(0.5 * (edges[1:] + edges[:-1])):
-        for mean, covariance in zip(planner.none.means, planner.none.covariances, strict=True):
-            factor = np.linalg.cholesky(noise + s * s * covariance[np.ix_(used, used)])
-            rest = np.linalg.solve(factor, (observed.values - planner.background_mean)[used] - s * mean[used])
-            logs.append(-0.5 * rest @ rest - np.log(np.diag(factor)).sum() - 0.5 * n * _LOG_2PI)
+    for mean, covariance in zip(planner.none.means, planner.none.covariances, strict=True):
+        # Along the eigenvectors of the whitened covariance every scale is a sum over independent numbers.
+        powers, sides = np.linalg.eigh(root @ covariance[np.ix_(used, used)] @ root.T)
+        seen, expected = sides.T @ data, sides.T @ (root @ mean[used])
+        for s in np.exp(0.5 * (edges[1:] + edges[:-1])):
+            wide = 1.0 + s * s * np.maximum(powers, 0.0)
+            logs.append(constant - 0.5 * float(np.sum((seen - s * expected) ** 2 / wide + np.log(wide))))
     found = np.array(logs)
     return float(found.max() + np.log(np.mean(np.exp(found - found.max()))))

@@ -20,7 +20,7 @@ from insdl.learn.background_prior import Background, background_of
 from insdl.learn.unknowns import Unknowns, unknowns_of
 
 _Reals = npt.NDArray[np.float64]
-_FIRST = 400  # images of a model from which the basis is worked out
+_FIRST = 300  # images of a model from which the basis is worked out
 _BATCH = 64
 
 
@@ -33,14 +33,16 @@ class PlannerSettings:
     images : simulated images of each model that its surrogate learns from. held : that its error is worked out from.
     foreign : images of each kind for "none of these". pool : see `Compression`.
     components : principal components of the models' images, and of foreign ones, for each block.
+    background : principal components of the background, see `background_of`.
     surrogate : of the training. seed : of everything.
     """
 
-    images: int = 4000
-    held: int = 300
-    foreign: int = 150
+    images: int = 3000
+    held: int = 150
+    foreign: int = 100
     pool: int = 2
-    components: tuple[int, int] = (36, 10)
+    components: tuple[int, int] = (16, 6)
+    background: int = 12
     surrogate: SurrogateSettings = SurrogateSettings()
     seed: int = 0
 
@@ -107,7 +109,7 @@ def prepare(
     source = ConfiguredSource(configuration.model_copy(update={"seed": chosen.seed, "stream": "guide", "n_samples": 10**7}))
     measured, frame = source.detector.measured, configuration.frame.image_frame()
     told("background", 0, 1)
-    under = background_of(configuration, detector=source.detector)
+    under = background_of(configuration, n_modes=chosen.background, detector=source.detector)
     shapes = _background_shapes(under, measured, chosen.pool)
     rivals = {rival.name: rival for rival in configuration.classes}
     small = pooled_frame(frame, chosen.pool)

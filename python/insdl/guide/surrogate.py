@@ -23,8 +23,8 @@ class SurrogateSettings:
         to zero along a cosine. seed : of weights and order.
     """
 
-    width: int = 256
-    epochs: int = 120
+    width: int = 192
+    epochs: int = 100
     batch_size: int = 64
     learning_rate: float = 2e-3
     seed: int = 0
@@ -56,6 +56,13 @@ class Surrogate:
         with torch.no_grad():
             found: Tensor = self.network(given)
         return np.asarray(found.numpy().astype(np.float64) * self.size + self.mean)
+
+
+def network_of(inputs: int, width: int, outputs: int) -> nn.Sequential:
+    """Two hidden layers."""
+    return nn.Sequential(
+        nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, outputs)
+    )
 
 
 def train_surrogate(
@@ -90,13 +97,7 @@ def train_surrogate(
     size = float(np.sqrt(np.mean((values - mean) ** 2))) or 1.0
     with torch.random.fork_rng():
         torch.manual_seed(chosen.seed)
-        network = nn.Sequential(
-            nn.Linear(points.shape[1], chosen.width),
-            nn.SiLU(),
-            nn.Linear(chosen.width, chosen.width),
-            nn.SiLU(),
-            nn.Linear(chosen.width, values.shape[1]),
-        )
+        network = network_of(points.shape[1], chosen.width, values.shape[1])
         inputs = torch.as_tensor(2.0 * points - 1.0, dtype=torch.float32)
         targets = torch.as_tensor((values - mean) / size, dtype=torch.float32)
         optimiser = torch.optim.Adam(network.parameters(), lr=chosen.learning_rate)
