@@ -49,7 +49,9 @@ def main() -> None:
 
 @main.command()
 @click.option("--experiments", default=100)
-@click.option("--planner", type=click.Path(path_type=Path), required=True, help="File of a planner; made if it is not there.")
+@click.option(
+    "--planner", type=click.Path(path_type=Path), required=True, help="File of a planner; made if it is not there."
+)
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 @click.option("--particles", default=256)
 @click.option("--growth", default=1.3)

@@ -126,7 +126,13 @@ def _typical_scale(belief: Belief) -> float:
 
 
 def _moved_on(
-    planner: Planner, name: str, own: Particles, before: Likelihood, now: Likelihood, rng: np.random.Generator, moves: int
+    planner: Planner,
+    name: str,
+    own: Particles,
+    before: Likelihood,
+    now: Likelihood,
+    rng: np.random.Generator,
+    moves: int,
 ) -> Particles:
     new = now.log(own.values)
     old = own.log_likelihood

@@ -8,6 +8,7 @@ of themselves for any other image, whose rest is only not looked at.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,7 +70,7 @@ class Compression:
     def slices(self) -> tuple[slice, ...]:
         """Where each block's numbers stand in a row of values."""
         ends = np.cumsum([0, *(len(basis) for basis in self.bases)])
-        return tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+        return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
 
     def pooled(self, image: npt.ArrayLike, measured: _Mask) -> _Reals:
         """(..., n_bins, n_h, n_k) float64. Means over the measured pixels of each pooled one; 0 where there is none."""

@@ -84,7 +84,9 @@ def _without_faults(source: ConfiguredSource):  # type: ignore[no-untyped-def]
     from copy import copy
 
     nuisances = source.detector.prior.nuisances
-    off = {name: getattr(nuisances, name).model_copy(update={"probability": 0.0}) for name in ("hot_pixels", "dead_pixels")}
+    off = {
+        name: getattr(nuisances, name).model_copy(update={"probability": 0.0}) for name in ("hot_pixels", "dead_pixels")
+    }
     detector = copy(source.detector)
     detector.prior = source.detector.prior.model_copy(update={"nuisances": nuisances.model_copy(update=off)})
     return detector

@@ -122,7 +122,7 @@ class Likelihood:
 
 
 def log_scale_integral(a: _Reals, b: _Reals, scale: Range) -> _Reals:
-    """(n,) float64. log of the integral of prior(s) exp(-a s^2 / 2 + b s) over s, by Gauss-Legendre where it is not negligible."""
+    """(n,) float64. log of the integral of prior(s) exp(-a s^2 / 2 + b s) over s, by Gauss-Legendre around its maximum."""
     centre = np.clip(b / a, scale.low, scale.high)
     # Where the maximum lies outside, the integrand falls from the border like exp(-|b - a s| d).
     steep = np.abs(b - a * centre)
@@ -169,7 +169,7 @@ def likelihood(planner: Planner, observed: Observed, *, error: _Reals | None = N
         used[own] = True
     n = len(planner.background)
     design = np.concatenate(background) if background else np.zeros((0, n))
-    factor = np.linalg.cholesky(np.eye(n) + design.T @ design)
+    factor = np.asarray(np.linalg.cholesky(np.eye(n) + design.T @ design), dtype=np.float64)
     constant -= float(np.log(np.diag(factor)).sum())
     seen = np.concatenate(data) if data else np.zeros(0)
     return Likelihood(used, tuple(roots), seen, design, factor, constant, planner.scale)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ class PlannerSettings:
     pool: int = 2
     components: tuple[int, int] = (16, 6)
     background: int = 12
-    surrogate: SurrogateSettings = SurrogateSettings()
+    surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
     seed: int = 0
 
 
@@ -106,7 +106,9 @@ def prepare(
     unknowns = {name: unknowns_of(configuration, name) for name in names}
     counting = configuration.detection.counting
     assert isinstance(counting, SubtractedCounting)  # unknowns_of refuses others
-    source = ConfiguredSource(configuration.model_copy(update={"seed": chosen.seed, "stream": "guide", "n_samples": 10**7}))
+    source = ConfiguredSource(
+        configuration.model_copy(update={"seed": chosen.seed, "stream": "guide", "n_samples": 10**7})
+    )
     measured, frame = source.detector.measured, configuration.frame.image_frame()
     told("background", 0, 1)
     under = background_of(configuration, n_modes=chosen.background, detector=source.detector)
@@ -139,7 +141,9 @@ def prepare(
     )
     surrogates = {}
     for name in names:
-        points, values = _simulated(unknowns[name], simulators[name], squeezed, name, chosen.images, chosen.seed, threads, told)
+        points, values = _simulated(
+            unknowns[name], simulators[name], squeezed, name, chosen.images, chosen.seed, threads, told
+        )
         held_points, held_values = _held(unknowns[name], rivals[name].spin_model(), configuration, squeezed, measured,
                                          name, chosen, threads)  # fmt: skip
         surrogates[name] = train_surrogate(
@@ -191,7 +195,9 @@ def _images(
     threads: int | None,
 ) -> tuple[_Reals, _Reals]:  # fmt: skip
     """Points of the cube (m, n_unknowns - 2) and pooled images of mean one; unstable ones are left out."""
-    points = np.stack([generator(seed, f"guide/{stream}", i).random(len(unknowns.names)) for i in range(begin, begin + n)])
+    points = np.stack(
+        [generator(seed, f"guide/{stream}", i).random(len(unknowns.names)) for i in range(begin, begin + n)]
+    )
     settings = [unknowns.image_settings(point) for point in points]
     images = np.empty((n, *simulator.frame.shape), dtype=np.float32)
     _, stable = simulator.simulate_sets(unknowns.model_values(points), settings, out=images, threads=threads)

@@ -101,14 +101,15 @@ def train_surrogate(
         inputs = torch.as_tensor(2.0 * points - 1.0, dtype=torch.float32)
         targets = torch.as_tensor((values - mean) / size, dtype=torch.float32)
         optimiser = torch.optim.Adam(network.parameters(), lr=chosen.learning_rate)
-        per_epoch = max(1, len(points) // chosen.batch_size)
+        size_of_batch = min(chosen.batch_size, len(points))
+        per_epoch = len(points) // size_of_batch
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, chosen.epochs * per_epoch)
         for epoch in range(chosen.epochs):
             order, total = torch.randperm(len(points)), 0.0
-            for part in order[: per_epoch * chosen.batch_size].split(chosen.batch_size):
+            for part in order[: per_epoch * size_of_batch].reshape(per_epoch, -1):
                 loss = torch.mean((network(inputs[part]) - targets[part]) ** 2)
                 optimiser.zero_grad()
-                loss.backward()
+                torch.autograd.backward([loss])
                 optimiser.step()
                 schedule.step()
                 total += float(loss.detach())

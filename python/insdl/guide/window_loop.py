@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from insdl.dataset.parameter_prior import ParameterPrior
 from insdl.dataset.randomness import generator
-from insdl.guide.allocation import best_allocation, time_needed, window_information
+from insdl.guide.allocation import WindowInformation, best_allocation, time_needed, window_information
 from insdl.learn.counting_likelihood import CountingProblem, fit_scale
 from insdl.learn.information import Expected
 from insdl.learn.refinement import Refinement, refine
@@ -93,35 +93,56 @@ def window_loop(
         raise ValueError(f"strategy must be 'guided' or 'even', got {strategy!r}")
     n_windows = len(sample.measured)
     time, counts = np.zeros(n_windows), np.zeros(sample.rate.shape)
-    batch, number, found = np.full(n_windows, first / n_windows), 0, None
+    batch, number = np.full(n_windows, first / n_windows), 0
+    start: _Reals | None = None
     while True:
         rng = generator(sample.number, f"guide/windows/{strategy}", number)
         counts += rng.poisson(sample.rate * batch[:, None, None])
         time, number = time + batch, number + 1
-        used = sample.measured & (time > 0)[:, None, None]
-        problem = CountingProblem(counts, used)
-        timed = _timed(expected, time)
-        start = _best_start(problem, starts, time) if found is None else found.estimate
-        found = refine(problem, timed, prior=prior, start=_inside(start, prior))
+        problem = CountingProblem(counts, sample.measured & (time > 0)[:, None, None])
+        found, known = refined(problem, expected, prior=prior, time=time, starts=starts, start=start)
+        start = found.estimate
         if told is not None:
             told(found)
         reached = all(found.error[name] <= wanted for name, wanted in targets.items())
         if reached or time.sum() >= longest * (1 - 1e-9):
             return WindowOutcome(strategy, time, found, reached, number)
-        known = window_information(
-            expected,
-            _inside(found.estimate, prior),
-            prior=prior,
-            measured=sample.measured,
-            scale=max(found.scale, 1e-12),
-            background=_levels(found, used, time),
-        )
         most = min(time.sum() * (growth - 1.0), longest - time.sum())
         shares = np.full(n_windows, 1.0 / n_windows)
         if strategy == "guided":
             shares = best_allocation(known, targets=targets, time=most, spent=time) / most
         needed = time_needed(known, targets=targets, shares=shares, spent=time)
         batch = shares * min(most, 1.05 * max(needed, 0.02 * float(time.sum())))
+
+
+def refined(
+    problem: CountingProblem,
+    expected: Expected,
+    *,
+    prior: ParameterPrior,
+    time: _Reals,
+    starts: tuple[_Reals, npt.NDArray[Any]],
+    start: _Reals | None = None,
+) -> tuple[Refinement, WindowInformation]:
+    """The refined parameters of counts, and what unit time more in each window tells there.
+
+    Parameters
+    ----------
+    time : (n_windows,) float64. Of counting so far in each window; those with none must not be measured in the problem.
+    starts, start : see `window_loop`; a given start goes before them.
+    """
+    timed = _timed(expected, time)
+    begin = _best_start(problem, starts, time) if start is None else start
+    found = refine(problem, timed, prior=prior, start=_inside(begin, prior))
+    known = window_information(
+        expected,
+        _inside(found.estimate, prior),
+        prior=prior,
+        measured=np.broadcast_to(problem.measured.any(axis=0), problem.measured.shape),
+        scale=max(found.scale, 1e-12),
+        background=_levels(found, problem.measured, time),
+    )
+    return found, known
 
 
 def _timed(expected: Expected, time: _Reals) -> Expected:
