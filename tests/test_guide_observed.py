@@ -47,12 +47,17 @@ def test_likelihood_is_the_integral_over_scale_and_background(blocks: tuple[int,
 
         top = max(density(s) for s in np.linspace(low, high, 60))
         area, _ = quad(
-            lambda s, top=top, density=density: np.exp(density(s) - top) / (s * np.log(high / low)), low, high, limit=200
+            lambda s, top=top, density=density: np.exp(density(s) - top) / (s * np.log(high / low)),
+            low,
+            high,
+            limit=200,
         )
         np.testing.assert_allclose(found, top + np.log(area), atol=1e-3)
 
 
-@pytest.mark.parametrize(("a", "b"), [(1e-9, 0.0), (4.0, 9.0), (4e4, 8e4), (100.0, -300.0), (100.0, 4000.0), (1e6, 1e8)])
+@pytest.mark.parametrize(
+    ("a", "b"), [(1e-9, 0.0), (4.0, 9.0), (4e4, 8e4), (100.0, -300.0), (100.0, 4000.0), (1e6, 1e8)]
+)
 @pytest.mark.parametrize("scale", [Range(0.8, 4.0, "log"), Range(0.8, 4.0)])
 def test_scale_integral(a: float, b: float, scale: Range) -> None:
     """Wide and narrow, inside the prior and beyond both of its ends, against quadrature."""

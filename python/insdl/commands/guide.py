@@ -124,6 +124,7 @@ def model_advice(
         "errors_now": dict(advice.errors_now),
         "errors_after": {f"{energy:g}": dict(errors) for energy, errors in advice.errors.items()},
         "effective_particles": dict(advice.effective),
+        "surrogate_share": dict(advice.surrogate),
     }
     return found, f"Measurement: {image.source}.\n{advice_text(advice)}"
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from insdl.guide.belief import NONE, Belief
-from insdl.guide.gain import Gain, evidence_map, expected_errors, gains
+from insdl.guide.gain import Gain, evidence_map, expected_errors, gains, surrogate_share
 from insdl.guide.planner import Planner
 
 _Reals = npt.NDArray[np.float64]
@@ -46,6 +46,7 @@ class Advice:
     pixels : (n_bins, n_h, n_k) float64, nats. The same by pooled pixel.
     places : the strongest places. errors : by incident energy, expected standard deviations of the best model's unknowns.
     errors_now : the same so far. effective : number of particles by model.
+    surrogate : by model, see `insdl.guide.gain.surrogate_share`.
     """
 
     probabilities: Mapping[str, float]
@@ -58,6 +59,7 @@ class Advice:
     errors: Mapping[float, Mapping[str, float]]
     errors_now: Mapping[str, float]
     effective: Mapping[str, float]
+    surrogate: Mapping[str, float]
 
 
 def advise(
@@ -98,6 +100,7 @@ def advise(
         errors=errors,
         errors_now=expected_errors(planner, belief, 0, model=pair[0], time=0.0),
         effective={name: one.effective for name, one in belief.particles.items()},
+        surrogate=surrogate_share(planner, belief),
     )
 
 
@@ -126,6 +129,11 @@ def advice_text(advice: Advice) -> str:
     lines = [f"So far: {shares}."]
     if advice.probabilities[NONE] > 0.5:
         lines.append("None of the models describes the measurement: more time will not decide between them.")
+    if max(advice.surrogate.values()) > 0.5:
+        lines.append(
+            "The measurement is more precise than what planning stands on: for the verdict itself use insdl predict or the "
+            "likelihood; the ranking is that of a shorter measurement."
+        )
     few = [f"{name} ({number:.0f})" for name, number in advice.effective.items() if number < 50]
     if few:
         lines.append(f"Few effective particles: {', '.join(few)}; what follows is rough.")

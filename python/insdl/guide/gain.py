@@ -195,6 +195,28 @@ def expected_errors(planner: Planner, belief: Belief, block: int, *, model: str,
     return dict(zip(unknowns.names[:-2], errors.tolist(), strict=True))
 
 
+def surrogate_share(planner: Planner, belief: Belief) -> dict[str, float]:
+    """By model, 0 to 1: the share of a surrogate's error in what a measurement's numbers are uncertain by.
+
+    Well below one half the probabilities are those of the models; above, the surrogate is not good enough for the
+    measurement, and its error, which is not quite normal, can decide.
+    """
+    found = {}
+    for name, particles in belief.particles.items():
+        scale = float(particles.weight @ belief.likelihoods[name].scales(particles.values))
+        error, noise = 0.0, 0.0
+        for own, time, covariance in zip(
+            planner.compression.slices, belief.observed.time, belief.observed.covariance, strict=True
+        ):
+            if time > 0:
+                error += scale**2 * float(
+                    np.trace(np.linalg.solve(covariance / time, planner.surrogates[name].error[own, own]))
+                )
+                noise += len(covariance)
+        found[name] = error / (error + noise) if error + noise > 0 else 0.0
+    return found
+
+
 def _entropy(shares: _Reals) -> _Reals:
     """Nats. Of probabilities along the first axis."""
     logs = np.log(np.where(shares > 0, shares, 1.0))

@@ -152,7 +152,7 @@ def _timed(expected: Expected, time: _Reals) -> Expected:
 
 def _best_start(problem: CountingProblem, starts: tuple[_Reals, npt.NDArray[Any]], time: _Reals) -> _Reals:
     rows, images = starts
-    likely = [fit_scale(problem, image * time[:, None, None]).log_likelihood for image in images]
+    likely = [fit_scale(problem, image * time[:, None, None], steps=3).log_likelihood for image in images]
     return np.asarray(rows[int(np.argmax(likely))])
 
 
