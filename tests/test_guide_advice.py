@@ -28,17 +28,24 @@ def _counts(number: int, *, time: float, lowest: float = 0.0) -> np.ndarray:
     return np.asarray(counts[0] / time, dtype=np.float64)
 
 
-def test_linearised_numbers_of_plain_pixels_are_their_weighted_sums() -> None:
-    """Far from clipping a pixel's parabola has its maximum at the counts: the numbers are those of the image itself."""
+@pytest.mark.parametrize("clipped", [False, True])
+def test_linearised_numbers_are_unbiased_and_scatter_as_they_say(clipped: bool) -> None:
+    """60 images, about what is expected there: far from zero, and with half of the pixels clipped at it."""
     planner = small_planner()
     squeezed = planner.compression
     rng = np.random.default_rng(0)
     numbers = rng.normal(size=len(planner.background_mean)) * 0.3
-    image = 40.0 + pixel_rates(planner, numbers)
-    found = linearised(planner, image, planner.measured, mean=image, time=1.0, faulty=FaultyPixels())
+    image = (0.2 if clipped else 30.0) + pixel_rates(planner, numbers)
+    sigma = np.array(small().detection.counting.sigma)[:, None, None]  # type: ignore[union-attr]
     expected = squeezed.values(squeezed.pooled(image, planner.measured)[None])[0]
-    bars = np.sqrt(np.concatenate([np.diag(one) for one in found.covariance]))
-    np.testing.assert_allclose((found.values - expected) / bars, 0.0, atol=1e-6)
+    pulls = []
+    for _ in range(60):
+        counts = image + rng.normal(size=image.shape) * np.sqrt(sigma**2 + np.maximum(image, 0.0))
+        found = linearised(planner, np.maximum(counts, 0.0), planner.measured, mean=image, faulty=FaultyPixels())
+        bars = np.sqrt(np.concatenate([np.diag(one) for one in found.covariance]))
+        pulls.append((found.values - expected) / bars)
+    assert np.abs(np.mean(pulls, axis=0)).max() < 4.5 / np.sqrt(60)
+    assert np.sqrt(np.mean(np.square(pulls))) == pytest.approx(1.0, abs=0.06)
 
 
 @pytest.mark.parametrize("number", [0, 1])
