@@ -28,6 +28,7 @@ from insdl.dataset.foreign import other_magnet
 from insdl.dataset.randomness import generator
 from insdl.guide.belief import NONE
 from insdl.guide.experiment import Experiment, experiment
+from insdl.guide.gain import gains
 from insdl.guide.loop import LoopSettings, Outcome, closed_loop
 from insdl.guide.planner import Planner
 from insdl.guide.planner_file import open_planner
@@ -62,7 +63,10 @@ def pcsmo(experiments: int, planner: Path, output: Path, particles: int, growth:
     settings = LoopSettings(growth=growth, n_particles=particles)
     for number in tqdm(range(_lines(output) // len(STRATEGIES), experiments), unit="experiment"):
         one = _pcsmo_experiment(known, source, number)
-        rows = [_row(number, closed_loop(known, one, strategy=strategy, settings=settings)) for strategy in STRATEGIES]  # type: ignore[arg-type]
+        rows = [
+            _row(known, number, closed_loop(known, one, strategy=strategy, settings=settings))
+            for strategy in STRATEGIES
+        ]  # type: ignore[arg-type]
         _append(output, rows)
 
 
@@ -84,8 +88,10 @@ def _pcsmo_experiment(known: Planner, source: ConfiguredSource, number: int) -> 
     return experiment(known, source, image, truth=truth, number=number, stream=STREAM)
 
 
-def _row(number: int, found: Outcome) -> dict[str, Any]:
+def _row(known: Planner, number: int, found: Outcome) -> dict[str, Any]:
+    more = {one.block: one.log_ratio for one in gains(known, found.belief, time=found.total / len(found.time))}
     return {
+        "log_ratio_of_more": [more[block] for block in range(len(found.time))],
         "number": number,
         "strategy": found.strategy,
         "truth": found.truth,
@@ -189,6 +195,11 @@ def _report_verdicts(rows: list[dict[str, Any]]) -> None:
             shares = np.sum([row["time"] for row in own], axis=0) / times.sum()
             click.echo(f"      shares of the time: {', '.join(f'{share:.2f}' for share in shares)}")
         _ratios([(sum(a["time"]), sum(b["time"])) for a, b in pairs])
+        more = np.array([b["log_ratio_of_more"] for _, b in pairs])
+        click.echo(
+            f"    best incident energy over the mean of all, by expected log-ratio at the end of the even split: median "
+            f"{np.median(more.max(axis=1) / more.mean(axis=1)):.2f}, largest {np.max(more.max(axis=1) / more.mean(axis=1)):.2f}"
+        )
         fixed = np.quantile([sum(b["time"]) for _, b in pairs], 0.95)
         mean = np.mean([sum(a["time"]) for a, _ in pairs])
         click.echo(f"    guided mean over an even split of fixed time in which 95 % are decided: {mean / fixed:.2f}")
