@@ -4,9 +4,9 @@
     python bench/closed_loop.py rb2mnf4 --experiments 100 --output rb2mnf4.jsonl
     python bench/closed_loop.py report pcsmo.jsonl rb2mnf4.jsonl
 
-Each writes one line an experiment and strategy and goes on where the file ends. Of ten PCSMO experiments eight are of a rival
-(Goodenough and dimer in turn), one is of Zener polarons and one of another magnet: neither the rivals nor "none of these" have
-seen such images.
+Each writes one line an experiment and strategy and goes on where the file ends; files of parts (--begin) are reported together.
+Of ten PCSMO experiments eight are of a rival (Goodenough and dimer in turn), one is of Zener polarons and one of another
+magnet: neither the rivals nor "none of these" have seen such images.
 """
 
 from __future__ import annotations
@@ -49,19 +49,20 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--experiments", default=100)
+@click.option("--experiments", default=100, help="How many, of this file.")
+@click.option("--begin", default=0, help="Number of the first one: parts can run beside each other.")
 @click.option(
     "--planner", type=click.Path(path_type=Path), required=True, help="File of a planner; made if it is not there."
 )
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 @click.option("--particles", default=256)
 @click.option("--growth", default=1.3)
-def pcsmo(experiments: int, planner: Path, output: Path, particles: int, growth: float) -> None:
+def pcsmo(experiments: int, begin: int, planner: Path, output: Path, particles: int, growth: float) -> None:
     """Which model, with 95 % confidence."""
     known = open_planner(planner, load_configuration("pcsmo"), models=RIVALS, threads=1, progress=_told)
     source = ConfiguredSource(load_configuration("pcsmo").model_copy(update={"stream": STREAM, "n_samples": 10**6}))
     settings = LoopSettings(growth=growth, n_particles=particles)
-    for number in tqdm(range(_lines(output) // len(STRATEGIES), experiments), unit="experiment"):
+    for number in tqdm(range(begin + _lines(output) // len(STRATEGIES), begin + experiments), unit="experiment"):
         one = _pcsmo_experiment(known, source, number)
         rows = [
             _row(known, number, closed_loop(known, one, strategy=strategy, settings=settings))
@@ -106,10 +107,11 @@ def _row(known: Planner, number: int, found: Outcome) -> dict[str, Any]:
 
 
 @main.command()
-@click.option("--experiments", default=100)
+@click.option("--experiments", default=100, help="How many, of this file.")
+@click.option("--begin", default=0, help="Number of the first one: parts can run beside each other.")
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 @click.option("--pixels", default=32)
-def rb2mnf4(experiments: int, output: Path, pixels: int) -> None:
+def rb2mnf4(experiments: int, begin: int, output: Path, pixels: int) -> None:
     """J1 and J2, to given error bars, in eight windows that are measured one by one."""
     content = load_configuration("rb2mnf4-eight-windows").model_dump()
     edge = 1.0 - 1.0 / pixels
@@ -123,7 +125,7 @@ def rb2mnf4(experiments: int, output: Path, pixels: int) -> None:
     images = expected(points)
     stable = np.isfinite(images).all(axis=(1, 2, 3))
     starts = (points[stable], images[stable])
-    for number in tqdm(range(_lines(output) // len(STRATEGIES), experiments), unit="experiment"):
+    for number in tqdm(range(begin + _lines(output) // len(STRATEGIES), begin + experiments), unit="experiment"):
         sample = _rb2mnf4_sample(expected, prior.low, prior.high, measured, number)
         rows = []
         for strategy in STRATEGIES:
@@ -166,13 +168,12 @@ def _rb2mnf4_sample(
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 def report(files: tuple[Path, ...]) -> None:
     """Times and accuracies of both strategies."""
-    for file in files:
-        rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-        click.echo(f"{file.name}: {len(rows) // len(STRATEGIES)} experiments")
-        if "verdict" in rows[0]:
-            _report_verdicts(rows)
-        else:
-            _report_errors(rows)
+    rows = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
+    for what, told in (("verdict", _report_verdicts), ("estimate", _report_errors)):
+        own = [row for row in rows if what in row]
+        if own:
+            click.echo(f"{what}: {len(own) // len(STRATEGIES)} experiments")
+            told(own)
 
 
 def _report_verdicts(rows: list[dict[str, Any]]) -> None:

@@ -72,12 +72,22 @@ def predictions(planner: Planner, belief: Belief, block: int) -> dict[str, Predi
             coefficients, left = np.zeros((len(scales), n)), np.eye(n)
         shapes = planner.background[:, own]
         rates = scales[:, None] * particles.values[:, own] + coefficients @ shapes
+        unknown = shapes.T @ left @ shapes
+        error = seen.error_scale**2 * planner.surrogates[name].error[own, own]
+        root = {part.start: root for part, root in seen.roots}.get(own.start)
+        if root is not None:
+            # The surrogate's error is the same however often a block is measured: with A = noise so far + error E, it is
+            # known to be E A^-1 (data - rates), to within E - E A^-1 E.
+            known = error @ root.T @ root
+            data = (belief.observed.values - planner.background_mean)[own]
+            rates = rates + (data - rates) @ known.T
+            rest = np.eye(len(known)) - known
+            unknown, error = rest @ unknown @ rest.T, error - known @ error
         mean = particles.weight @ rates
         apart = rates - mean
         heavy = apart * particles.weight[:, None]
         points = particles.points - particles.weight @ particles.points
-        scale = float(particles.weight @ scales)
-        covariance = apart.T @ heavy + shapes.T @ left @ shapes + scale**2 * planner.surrogates[name].error[own, own]
+        covariance = apart.T @ heavy + unknown + 0.5 * (error + error.T)
         found[name] = Prediction(mean + planner.background_mean[own], covariance, points.T @ heavy)
     return found
 

@@ -69,7 +69,7 @@ class Likelihood:
     used : (n_values,) bool. Of the blocks that were measured. roots : inverse Cholesky factors of their error covariances.
     data : (n,) whitened values less the mean background. background : (n, n_coefficients) whitened B^T.
     factor : Cholesky factor of 1 + B B^T, (n_coefficients, n_coefficients). constant : of the logarithm.
-    scale : prior of s.
+    scale : prior of s. error_scale : s0, counts.
     """
 
     used: npt.NDArray[np.bool_]
@@ -79,6 +79,7 @@ class Likelihood:
     factor: _Reals
     constant: float
     scale: Range
+    error_scale: float
 
     def white(self, values: npt.ArrayLike) -> _Reals:
         """(n, n_used) float64. Whitened numbers of rows (n, n_values)."""
@@ -172,7 +173,7 @@ def likelihood(planner: Planner, observed: Observed, *, error: _Reals | None = N
     factor = np.asarray(np.linalg.cholesky(np.eye(n) + design.T @ design), dtype=np.float64)
     constant -= float(np.log(np.diag(factor)).sum())
     seen = np.concatenate(data) if data else np.zeros(0)
-    return Likelihood(used, tuple(roots), seen, design, factor, constant, planner.scale)
+    return Likelihood(used, tuple(roots), seen, design, factor, constant, planner.scale, scale)
 
 
 def none_log_likelihood(planner: Planner, observed: Observed, *, nodes: int = 8) -> float:
