@@ -29,6 +29,14 @@ def test_separate_windows_share_by_the_root_of_what_each_costs() -> None:
     np.testing.assert_allclose(share, [1.0, 2.0], rtol=1e-4)
 
 
+def test_a_large_power_brings_all_parameters_to_their_targets_together() -> None:
+    """Errors 1/2 / sqrt(t) and 1 / sqrt(1 - t) are equal at t = 1/5."""
+    share = best_allocation(_separate(), targets={"a": 1.0, "b": 1.0}, time=1.0, power=40.0, steps=2000)
+    np.testing.assert_allclose(share, [0.2, 0.8], atol=0.01)
+    with pytest.raises(ValueError, match="power must be at least 1, got 0"):
+        best_allocation(_separate(), targets={"a": 1.0}, time=1.0, power=0.0)
+
+
 def test_a_window_that_tells_nothing_gets_nothing() -> None:
     share = best_allocation(_separate(b=0.0), targets={"a": 0.1}, time=2.0)
     np.testing.assert_allclose(share, [2.0, 0.0], atol=1e-6)

@@ -87,18 +87,20 @@ def best_allocation(
     targets: Mapping[str, float],
     time: float,
     spent: npt.ArrayLike = 0.0,
+    power: float = 1.0,
     steps: int = 300,
 ) -> _Reals:
     """(n_windows,) float64, sum ``time``. How to share more time among the windows, after times ``spent``.
 
-    Minimises the sum of variances over ``targets`` squared. A multiplicative algorithm for designs (Silvey, Titterington,
+    Minimises the sum of (variance over target squared) to the ``power``: 1 is A-optimality, and a large power looks at the
+    parameter that is farthest from its target alone. A multiplicative algorithm for designs (Silvey, Titterington,
     Torsney, Commun. Stat. A7, 1379 (1978)): each share is multiplied by the square root of what more time in its window
     would gain.
 
     Raises
     ------
     ValueError
-        If a target names no parameter or is not positive.
+        If a target names no parameter or is not positive, or the power is below one.
     """
     rows = [information.names.index(name) for name in targets if name in information.names]
     wanted = np.array(list(targets.values()), dtype=np.float64)
@@ -106,13 +108,16 @@ def best_allocation(
         raise ValueError(
             f"targets must be positive errors of {list(information.names)} and time positive, got {dict(targets)}, {time}"
         )
+    if not power >= 1:
+        raise ValueError(f"power must be at least 1, got {power}")
     before = np.broadcast_to(np.asarray(spent, dtype=np.float64), (len(information.matrices),))
     share = np.full(len(before), 1.0 / len(before))
     weights = np.zeros(len(information.names))
-    weights[rows] = 1.0 / wanted**2
     for _ in range(steps):
         covariance = information.covariance(before + time * share)
-        # -d/dt_w of sum w_i C_ii = trace of W C F_w C.
+        # -d/dt_w of sum r_i^p, r_i = C_ii / target_i^2, is p trace(W C F_w C) with W_ii = r_i^(p-1) / target_i^2.
+        ratio = np.diag(covariance)[rows] / wanted**2
+        weights[rows] = (ratio / ratio.max()) ** (power - 1.0) / wanted**2
         inner = (covariance * weights) @ covariance
         gain = np.maximum(np.einsum("ij,wji->w", inner, information.matrices), 0.0)
         if not gain.any():
