@@ -36,8 +36,8 @@ def test_likelihood_is_the_integral_over_scale_and_background(blocks: tuple[int,
     total = np.zeros((len(observed.values),) * 2)
     for block, own in enumerate(planner.compression.slices):
         if block in blocks:
-            total[own, own] = np.eye(own.stop - own.start) / 0.01 + 9.0 * error[own, own]
-    total = (total + planner.background.T @ planner.background)[np.ix_(used, used)]
+            total[own, own] = np.eye(own.stop - own.start) / 0.01
+    total = (total + 9.0 * error + planner.background.T @ planner.background)[np.ix_(used, used)]
     low, high = planner.scale.low, planner.scale.high
     for row, found in zip(values, seen.log(values), strict=True):
 

@@ -180,7 +180,7 @@ def expected_rates(planner: Planner, belief: Belief, *, model: str | None = None
     own, seen = belief.particles[name], belief.likelihoods[name]
     scales = seen.scales(own.values)
     rates = own.weight @ (scales[:, None] * own.values)
-    if seen.roots:
+    if seen.used.any():
         coefficients, _ = seen.residuals(own.values, scales)
         rates = rates + (own.weight @ coefficients) @ planner.background
     return np.asarray(rates + planner.background_mean)

@@ -65,29 +65,28 @@ def predictions(planner: Planner, belief: Belief, block: int) -> dict[str, Predi
     for name, particles in belief.particles.items():
         seen = belief.likelihoods[name]
         scales = seen.scales(particles.values)
-        if seen.roots:
-            coefficients, left = seen.residuals(particles.values, scales)
-        else:
-            n = len(planner.background)
-            coefficients, left = np.zeros((len(scales), n)), np.eye(n)
         shapes = planner.background[:, own]
-        rates = scales[:, None] * particles.values[:, own] + coefficients @ shapes
-        unknown = shapes.T @ left @ shapes
-        error = seen.error_scale**2 * planner.surrogates[name].error[own, own]
-        root = {part.start: root for part, root in seen.roots}.get(own.start)
-        if root is not None:
-            # The surrogate's error is the same however often a block is measured: with A = noise so far + error E, it is
+        error = seen.error_scale**2 * planner.surrogates[name].error
+        unknown_error = error[own, own]
+        if seen.used.any():
+            coefficients, left = seen.residuals(particles.values, scales)
+            # A surrogate's error is the same however often a block is measured: with A = noise so far + error E, it is
             # known to be E A^-1 (data - rates), to within E - E A^-1 E.
-            known = error @ root.T @ root
-            data = (belief.observed.values - planner.background_mean)[own]
-            rates = rates + (data - rates) @ known.T
-            rest = np.eye(len(known)) - known
-            unknown, error = rest @ unknown @ rest.T, error - known @ error
+            known = error[own][:, seen.used] @ seen.root.T @ seen.root
+            so_far = scales[:, None] * particles.values[:, seen.used] + coefficients @ planner.background[:, seen.used]
+            data = (belief.observed.values - planner.background_mean)[seen.used]
+            rates = scales[:, None] * particles.values[:, own] + coefficients @ shapes + (data - so_far) @ known.T
+            rest = shapes - planner.background[:, seen.used] @ known.T
+            unknown = rest.T @ left @ rest
+            unknown_error = unknown_error - known @ error[seen.used][:, own]
+        else:
+            rates = scales[:, None] * particles.values[:, own]
+            unknown = shapes.T @ shapes
         mean = particles.weight @ rates
         apart = rates - mean
         heavy = apart * particles.weight[:, None]
         points = particles.points - particles.weight @ particles.points
-        covariance = apart.T @ heavy + unknown + 0.5 * (error + error.T)
+        covariance = apart.T @ heavy + unknown + 0.5 * (unknown_error + unknown_error.T)
         found[name] = Prediction(mean + planner.background_mean[own], covariance, points.T @ heavy)
     return found
 

@@ -66,14 +66,15 @@ class Likelihood:
 
     Attributes
     ----------
-    used : (n_values,) bool. Of the blocks that were measured. roots : inverse Cholesky factors of their error covariances.
+    used : (n_values,) bool. Of the blocks that were measured.
+    root : (n_used, n_used) float64. Inverse Cholesky factor of the error's covariance.
     data : (n,) whitened values less the mean background. background : (n, n_coefficients) whitened B^T.
     factor : Cholesky factor of 1 + B B^T, (n_coefficients, n_coefficients). constant : of the logarithm.
     scale : prior of s. error_scale : s0, counts.
     """
 
     used: npt.NDArray[np.bool_]
-    roots: tuple[tuple[slice, _Reals], ...]
+    root: _Reals
     data: _Reals
     background: _Reals
     factor: _Reals
@@ -84,7 +85,7 @@ class Likelihood:
     def white(self, values: npt.ArrayLike) -> _Reals:
         """(n, n_used) float64. Whitened numbers of rows (n, n_values)."""
         rows = np.asarray(values, dtype=np.float64)
-        return np.concatenate([rows[:, own] @ root.T for own, root in self.roots], axis=1)
+        return np.asarray(rows[:, self.used] @ self.root.T)
 
     def squares(self, values: npt.ArrayLike) -> tuple[_Reals, _Reals, float]:
         """a (n,), b (n,) and c of the log-likelihood -1/2 (a s^2 - 2 b s + c) + constant, background integrated out."""
@@ -99,7 +100,7 @@ class Likelihood:
 
     def log(self, values: npt.ArrayLike) -> _Reals:
         """(n,) float64. Of rows of numbers (n, n_values), scale and background integrated out."""
-        if not self.roots:
+        if not self.used.any():
             return np.zeros(len(np.asarray(values)))
         a, b, c = self.squares(values)
         return log_scale_integral(a, b, self.scale) - 0.5 * c + self.constant
@@ -107,7 +108,7 @@ class Likelihood:
     def scales(self, values: npt.ArrayLike) -> _Reals:
         """(n,) float64. The most probable scale of each row, within its prior; its middle before anything was measured."""
         low, high = self.scale.low, self.scale.high
-        if not self.roots:
+        if not self.used.any():
             return np.full(len(np.asarray(values)), np.sqrt(low * high))
         a, b, _ = self.squares(values)
         return np.clip(b / a, low, high)
@@ -146,34 +147,28 @@ def likelihood(planner: Planner, observed: Observed, *, error: _Reals | None = N
 
     Parameters
     ----------
-    error : (n_values, n_values) float64 or None. Mean square error of a surrogate of images of mean one; what of it links
-        different blocks is left out, as if each block were off by itself.
+    error : (n_values, n_values) float64 or None. Mean square error of a surrogate of images of mean one.
     scale : counts. By which the error is multiplied.
     """
     from scipy.linalg import solve_triangular
 
-    roots, data, background, constant = [], [], [], 0.0
     used = np.zeros(len(observed.values), dtype=bool)
-    centred = observed.values - planner.background_mean
-    for block, own in enumerate(planner.compression.slices):
-        if observed.time[block] <= 0:
-            continue
-        noise = observed.covariance[block] / observed.time[block]
-        if error is not None:
-            noise = noise + scale**2 * error[own, own]
-        factor = np.linalg.cholesky(noise)
-        root = solve_triangular(factor, np.eye(len(noise)), lower=True)
-        constant -= float(np.log(np.diag(factor)).sum()) + 0.5 * len(noise) * _LOG_2PI
-        roots.append((own, root))
-        data.append(root @ centred[own])
-        background.append(root @ planner.background[:, own].T)
-        used[own] = True
+    noise = np.zeros((len(used), len(used)))
+    for own, time, covariance in zip(planner.compression.slices, observed.time, observed.covariance, strict=True):
+        if time > 0:
+            used[own] = True
+            noise[own, own] = covariance / time
+    if error is not None:
+        noise += scale**2 * error  # a surrogate that is off at one incident energy is off at the others too
+    factor = np.linalg.cholesky(noise[np.ix_(used, used)])
+    root = solve_triangular(factor, np.eye(len(factor)), lower=True) if used.any() else np.zeros((0, 0))
+    constant = -float(np.log(np.diag(factor)).sum()) - 0.5 * len(factor) * _LOG_2PI
+    seen = root @ (observed.values - planner.background_mean)[used]
+    design = root @ planner.background[:, used].T
     n = len(planner.background)
-    design = np.concatenate(background) if background else np.zeros((0, n))
     factor = np.asarray(np.linalg.cholesky(np.eye(n) + design.T @ design), dtype=np.float64)
     constant -= float(np.log(np.diag(factor)).sum())
-    seen = np.concatenate(data) if data else np.zeros(0)
-    return Likelihood(used, tuple(roots), seen, design, factor, constant, planner.scale, scale)
+    return Likelihood(used, root, seen, design, factor, constant, planner.scale, scale)
 
 
 def none_log_likelihood(planner: Planner, observed: Observed, *, nodes: int = 8) -> float:
