@@ -25,12 +25,13 @@ ORDER = (
     ("dataset",),
     ("learn",),
     ("explain",),
-    ("commands", "cli", "report", "plot", "plot_explain", "plot_predict"),
+    ("guide",),
+    ("commands", "cli", "report", "plot", "plot_explain", "plot_guide", "plot_predict"),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 # A model's own doors to what is worked out from it, opened when called.
 DOORS = {("model", "spinwave"), ("model", "model_file")}
-TORCH_ROOMS = {"learn", "explain", "commands"}
+TORCH_ROOMS = {"learn", "explain", "guide", "commands"}
 
 
 def room(path: Path) -> str:

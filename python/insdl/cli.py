@@ -1,4 +1,4 @@
-"""The command line: insdl pcsmo, rb2mnf4, predict, train, denoise, explain, realism, measured, dataset, fetch."""
+"""The command line: insdl pcsmo, rb2mnf4, predict, train, denoise, explain, guide, realism, measured, dataset, fetch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from insdl.commands.dataset import dataset
 from insdl.commands.denoise import denoise
 from insdl.commands.explain import explain
 from insdl.commands.guard import guarded
+from insdl.commands.guide import guide
 from insdl.commands.measured import measured
 from insdl.commands.predict import predict
 from insdl.commands.realism import realism
@@ -28,7 +29,7 @@ def main() -> None:
     """Inelastic neutron scattering, understood with deep learning."""
 
 
-for command in (dataset, denoise, explain, measured, predict, realism, train):
+for command in (dataset, denoise, explain, guide, measured, predict, realism, train):
     main.add_command(command)
 
 

@@ -1,0 +1,1 @@
+"""What to measure next: which incident energy or window, for how long, and what is expected of it."""
