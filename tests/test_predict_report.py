@@ -99,6 +99,7 @@ def test_pictures_are_drawn() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # half a minute of processor time, which a busy machine may stretch
 def test_a_report_of_a_simulated_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Goodenough at the literature's values, all of it: networks that come along, fits, simulations, pictures.
 
