@@ -95,7 +95,7 @@ def best_allocation(
     Minimises the sum of (variance over target squared) to the ``power``: 1 is A-optimality, and a large power looks at the
     parameter that is farthest from its target alone. A multiplicative algorithm for designs (Silvey, Titterington,
     Torsney, Commun. Stat. A7, 1379 (1978)): each share is multiplied by the square root of what more time in its window
-    would gain.
+    would gain; by a higher root for a power over one, where whole steps would overshoot.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def best_allocation(
         gain = np.maximum(np.einsum("ij,wji->w", inner, information.matrices), 0.0)
         if not gain.any():
             break
-        share = share * np.sqrt(gain)
+        share = share * (gain / gain.max()) ** (1.0 / (power + 1.0))
         share /= share.sum()
     return np.asarray(time * share)
 
