@@ -37,6 +37,7 @@ def process_group() -> Iterator[Rank]:
     distributed.init_process_group("gloo")
     try:
         yield current_rank()
+        distributed.barrier()  # nobody leaves while another may still be talking to it
     finally:
         distributed.destroy_process_group()
 
