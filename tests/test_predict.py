@@ -162,7 +162,14 @@ def test_parameters_come_with_the_verdict_of_their_model(tmp_path: Path, exchang
     assert np.shape(found["correlation"]) == (6, 6)
     code, text = run(tmp_path / "three.npy", "--exchange", exchange)
     assert text.count("Known worst") == 1
+    assert text.count("No parameters by the network: the network knows the exchange constants of goodenough only.") == 2
     assert "By the network, for goodenough: JF1 " in text
+    part = counts[0].copy()
+    part[:20] = 0.0  # 25 and 35 meV are missing
+    np.save(tmp_path / "part.npy", to_sheet(part, orientation="measured"))
+    code, text = run(tmp_path / "part.npy", "--exchange", exchange)
+    assert code == 0, text
+    assert "No parameters by the network: the network knows whole measurements: at least 90%" in text
     code, text = run(tmp_path / "three.npy", "--exchange", tmp_path / "three.npy")
     assert code == 2
     assert "is not a file of insdl train exchange" in text

@@ -116,7 +116,7 @@ def answers(
     entries = verdicts(given, jury=pretrained(model), required=required)
     constants, rivals = pretrained_exchange(exchange), pcsmo_rivals() if fit == "likelihood" else ()
     for entry, counts, seen in zip(entries, given.counts, given.seen, strict=True):
-        entry["parameters"], start = network_parameters(constants, counts, seen, verdict=entry["verdict"])
+        start = network_parameters(constants, counts, seen, entry=entry)
         if rivals:
             entry["fit"] = fit_entry(rivals, counts, seen, start=start, threads=threads)[0] if seen.any() else None
     return {

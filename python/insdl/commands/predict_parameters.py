@@ -19,22 +19,26 @@ _Mask = npt.NDArray[np.bool_]
 
 
 def network_parameters(
-    inference: ExchangeInference, counts: _Counts, seen: _Mask, *, verdict: str
-) -> tuple[dict[str, Any] | None, dict[str, float] | None]:
-    """The network's posterior of one measurement, and its mean by drawn quantity, from which a fit may start.
+    inference: ExchangeInference, counts: _Counts, seen: _Mask, *, entry: dict[str, Any]
+) -> dict[str, float] | None:
+    """Writes the network's posterior of one measurement into its entry; its mean, from which a fit may start.
 
-    Both are None unless the verdict is the network's own model, and where too little was measured for it.
+    ``entry["parameters"]`` is None unless the verdict is the network's own model, and where too little was measured for it;
+    ``entry["parameters_reason"]`` then says why.
     """
     from insdl.learn.exchange import infer_exchange
 
-    if verdict != inference.name:
-        return None, None
+    entry["parameters"] = None
+    if entry["verdict"] != inference.name:
+        entry["parameters_reason"] = f"the network knows the exchange constants of {inference.name} only"
+        return None
     try:
         answer = infer_exchange(inference, counts, seen)
-    except ValueError:  # a part of a measurement, or another frame
-        return None, None
+    except ValueError as error:  # a part of a measurement, or another frame
+        entry["parameters_reason"] = str(error)
+        return None
     start = dict(zip(inference.prior.names, answer.quantities.mean(axis=0).tolist(), strict=True))
-    found = {
+    entry["parameters"] = {
         "model": inference.name,
         "by": "network",
         "unit": "meV",
@@ -42,7 +46,7 @@ def network_parameters(
         "known_worst": answer.statement.direction,
         "correlation": np.corrcoef(answer.samples.T).tolist(),
     }
-    return found, start
+    return start
 
 
 def fit_entry(

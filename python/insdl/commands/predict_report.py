@@ -61,7 +61,7 @@ def write_report(
     jury, inference = pretrained(model), pretrained_exchange(exchange)
     say("judging")
     (entry,) = verdicts(given, jury=jury, required=required)
-    entry["parameters"], start = network_parameters(inference, counts, seen, verdict=entry["verdict"])
+    start = network_parameters(inference, counts, seen, entry=entry)
     changed = situation_entries(jury, counts, seen, required=required)
     say("fitting the rivals")
     rivals = pcsmo_rivals()

@@ -14,6 +14,8 @@ def lines(entry: Mapping[str, Any]) -> list[str]:
     if parameters is not None:
         found.append(f"  By the network, for {parameters['model']}: {values_in_words(parameters['values'])}.")
         found.append(f"  {parameters['known_worst']}")
+    elif "parameters_reason" in entry:
+        found.append(f"  No parameters by the network: {entry['parameters_reason']}.")
     fit = entry.get("fit")
     if fit is not None:
         found.extend(f"  {line}" for line in fit_in_words(fit))
