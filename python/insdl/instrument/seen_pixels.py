@@ -63,8 +63,11 @@ def _near(lit: _Mask, size: tuple[int, int, int]) -> _Mask:
 def _combined(values: _Mask, axis: int, length: int, combine: np.ufunc) -> _Mask:
     """The combination of each run of ``length`` along an axis."""
     n = values.shape[axis] - length + 1
-    runs = [np.take(values, range(start, start + n), axis=axis) for start in range(length)]
-    return np.asarray(combine.reduce(runs))
+    before = (slice(None),) * axis
+    result = values[(*before, slice(0, n))].copy()
+    for start in range(1, length):
+        combine(result, values[(*before, slice(start, start + n))], out=result)
+    return result
 
 
 def _padded(values: _Mask, axis: int, by: int) -> _Mask:
