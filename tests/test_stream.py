@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -216,3 +218,32 @@ def test_a_network_trains_on_them() -> None:
 
 def _small(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return image / 100 - 1 + 0.1 * rng.standard_normal(image.shape)
+
+
+HALF_READ = """
+import sys
+sys.path.insert(0, {tests!r})
+from insdl.dataset.order import EpochOrder
+from insdl.dataset.reader import SourceReader
+from insdl.learn.stream import ImageStream
+from small_source import SmallSource
+
+
+def look() -> None:
+    order = EpochOrder(0, 4000, shard_size=16, seed=0)
+    for number, _ in enumerate(ImageStream(SourceReader(SmallSource(4000)), order, batch_size=64, workers=2)):
+        if number == 2:
+            return
+
+
+if __name__ == "__main__":
+    look()
+"""
+
+
+def test_a_stream_may_be_dropped_half_read(tmp_path: Path) -> None:
+    """Workers with batches that nobody wants any more end without a word."""
+    script = tmp_path / "look.py"
+    script.write_text(HALF_READ.format(tests=str(Path(__file__).parent)), "utf-8")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -6,7 +6,9 @@ on: no sample is lost or comes twice, and a training that was cut off goes on wi
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -160,9 +162,19 @@ class ImageStream:
                 prefetch_factor=self._ahead,
                 persistent_workers=True,
                 multiprocessing_context="spawn",  # threads of the kernel and open files do not survive a fork
+                worker_init_fn=_leave_at_once,
             )
         self._keys.wanted = wanted
         yield from self._loader
+
+
+def _leave_at_once(_: int) -> None:
+    """Lets a worker end without taking its interpreter down.
+
+    A batch that nobody wants any more may still be on its way in a thread of torch, which an interpreter that is going down
+    ends in the middle of C++ code: the process then aborts, and torch reports a worker that was killed.
+    """
+    atexit.register(os._exit, 0)
 
 
 class _Keys(Sampler[tuple[int, int]]):
