@@ -166,5 +166,5 @@ def test_the_public_measurement() -> None:
     for name, mean in zip(answer.names, answer.mean, strict=True):
         worth = answer.statement.of(name)
         assert worth.word == "measured"
-        # 0.73 of the prior's width is the largest difference, of D; JF1 to JF3 are within 0.35.
-        assert abs(mean - fitted[name]) < {"JA": 0.4, "D": 0.9}.get(name, 0.45) * worth.prior_width
+        # In widths of the prior: 0.74 for D, 0.45 for JF2, 0.15 for JA, less for the others (docs/exchange.md).
+        assert abs(mean - fitted[name]) < {"JF2": 0.55, "D": 0.9}.get(name, 0.3) * worth.prior_width
