@@ -9,6 +9,7 @@ void bind_model(pybind11::module_& module);
 void bind_folded(pybind11::module_& module);
 void bind_image(pybind11::module_& module);
 void bind_counting(pybind11::module_& module);
+void bind_detection(pybind11::module_& module);
 }  // namespace insdl::bindings
 
 PYBIND11_MODULE(_core, module) {
@@ -22,4 +23,5 @@ PYBIND11_MODULE(_core, module) {
     insdl::bindings::bind_folded(module);
     insdl::bindings::bind_image(module);
     insdl::bindings::bind_counting(module);
+    insdl::bindings::bind_detection(module);
 }

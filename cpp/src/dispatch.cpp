@@ -9,17 +9,21 @@ struct Choice {
     std::string name;
     const Kernel* (*kernel)(bool single);
     const CountingKernel* (*counting)();
+    const DetectionKernel* (*detection)();
     const TurnedKernel* (*turned)();
 };
 
 std::vector<Choice> available() {
-    std::vector<Choice> choices{{"baseline", &baseline::kernel, &baseline::counting_kernel, &baseline::turned_kernel}};
+    std::vector<Choice> choices{{"baseline", &baseline::kernel, &baseline::counting_kernel, &baseline::detection_kernel,
+                                 &baseline::turned_kernel}};
 #ifdef INSDL_X86
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        choices.push_back({"avx2", &avx2::kernel, &avx2::counting_kernel, &avx2::turned_kernel});
+        choices.push_back(
+            {"avx2", &avx2::kernel, &avx2::counting_kernel, &avx2::detection_kernel, &avx2::turned_kernel});
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512bw"))
-        choices.push_back({"avx512", &avx512::kernel, &avx512::counting_kernel, &avx512::turned_kernel});
+        choices.push_back(
+            {"avx512", &avx512::kernel, &avx512::counting_kernel, &avx512::detection_kernel, &avx512::turned_kernel});
 #endif
     return choices;
 }
@@ -54,6 +58,8 @@ void choose_instruction_set(const std::string& name) {
 const Kernel& lane_kernel(bool single) { return *chosen().kernel(single); }
 
 const CountingKernel& counting_kernel() { return *chosen().counting(); }
+
+const DetectionKernel& detection_kernel() { return *chosen().detection(); }
 
 const TurnedKernel& turned_kernel() { return *chosen().turned(); }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "counting_kernel.hpp"
+#include "detection_kernel.hpp"
 #include "insdl/instruction_set.hpp"
 #include "kernel.hpp"
 #include "turned_kernel.hpp"
@@ -10,8 +11,9 @@ namespace insdl {
 // The lane solvers of the instruction set in use.
 const Kernel& lane_kernel(bool single);
 
-// Its counting noise.
+// Its counting noise, its detection, and its turned points.
 const CountingKernel& counting_kernel();
+const DetectionKernel& detection_kernel();
 const TurnedKernel& turned_kernel();
 
 }  // namespace insdl

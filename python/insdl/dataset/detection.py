@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,25 +15,27 @@ from insdl.dataset.nuisance_prior import Nuisances
 from insdl.dataset.randomness import generator
 from insdl.instrument.counts import count_images
 from insdl.instrument.coverage import detector_coverage
+from insdl.instrument.expected_counts import expected_counts, weighted_sum
 from insdl.instrument.nuisance import (
     Aluminium,
     BeamHalo,
     ElasticLine,
     ElasticProfile,
     Phonons,
+    add_halo,
     add_hot_pixels,
     add_streak,
     aluminium_image,
-    beam_halo,
+    block_energies,
     elastic_image,
+    flat_coefficients,
     kill_pixels,
-    over_subtracted,
     phonon_image,
     pixel_geometry,
-    planes,
+    pixel_terms,
+    plane_coefficients,
     random_streak,
-    smooth_background,
-    smooth_shapes,
+    smooth_coefficients,
 )
 
 _Singles = npt.NDArray[np.float32]
@@ -60,7 +63,9 @@ class Detector:
         self.frame = configuration.frame.image_frame()
         self.lattice = np.asarray(configuration.classes[0].spin_model().lattice)
         self.geometry = pixel_geometry(self.frame, self.lattice)
+        self._shape = self.frame.shape
         self.measured = self._coverage()
+        self._n_measured = float(self.measured.sum())
         counts = [len(np.asarray(block.bins)) for block in self.frame.blocks]
         self.blocks = np.repeat(np.arange(len(counts)), counts)
         counting = self.prior.counting
@@ -84,19 +89,28 @@ class Detector:
 
     def expected(self, image: npt.NDArray[np.floating[Any]], rng: np.random.Generator) -> _Singles:
         """The mean counts of a measurement: the image at a drawn scale and orientation, and all that is not magnetic."""
-        if image.shape != self.frame.shape:
-            raise ValueError(f"image must have the shape {self.frame.shape} of the frame, got {image.shape}")
+        if image.shape != self._shape:
+            raise ValueError(f"image must have the shape {self._shape} of the frame, got {image.shape}")
         own = _Streams(rng)
         nuisances = self.prior.nuisances
-        mean = self._scaled(image, own.next())
-        signal = mean.mean(axis=(1, 2)) if nuisances.window.probability > 0 else None
+        given = np.ascontiguousarray(image, dtype=np.float32)
+        mirrored, scale = self._scale(given, own.next())
+        sums = flat_coefficients(0.0, len(given))
+        shapes: list[tuple[float, _Singles]] = []
         for name in ("phonons", "elastic", "aluminium"):
             prior = getattr(nuisances, name)
             if numbers := own.present(prior):
-                shapes = getattr(self, f"_{name}")
-                mean += np.float32(draw(prior.level, numbers)) * shapes[int(numbers.integers(len(shapes)))]
-        self._add_backgrounds(mean, nuisances, own, signal)
-        self._subtract(mean, nuisances, own)
+                found = getattr(self, f"_{name}")
+                shapes.append((draw(prior.level, numbers), found[int(numbers.integers(len(found)))]))
+        signal = scale * given.mean(axis=(1, 2)) if nuisances.window.probability > 0 else None
+        lines = self._add_backgrounds(sums, nuisances, own, signal)
+        shapes += self._subtract(sums, nuisances, own)
+        mean = expected_counts(
+            given, mirrored=mirrored, scale=scale, terms=self._terms, coefficients=sums,
+            shapes=[shape for _, shape in shapes], levels=[level for level, _ in shapes],
+        )  # fmt: skip
+        for line in lines:
+            line(mean)
         if numbers := own.present(nuisances.hot_pixels):
             fraction, height = (draw(d, numbers) for d in (nuisances.hot_pixels.fraction, nuisances.hot_pixels.height))
             add_hot_pixels(mean, fraction, height, numbers)
@@ -120,64 +134,70 @@ class Detector:
         dead = self.prior.nuisances.dead_pixels
         if faults := own.present(dead):
             kill_pixels(counts, draw(dead.fraction, faults), faults)
-        counts[~self.measured] = 0.0
+        counts *= self._looked[False, False]
         return counts
 
-    def _scaled(self, image: npt.NDArray[np.floating[Any]], numbers: np.random.Generator) -> _Singles:
-        """A new array: the image, perhaps mirrored, at a drawn scale."""
+    def _scale(self, image: _Singles, numbers: np.random.Generator) -> tuple[tuple[bool, bool], float]:
+        """Whether the image is mirrored along Qh and Qk, and what it is multiplied by."""
+        mirrored = (False, False)
         if self.prior.orientation == "either":
             h, k = numbers.integers(0, 2, size=2)
-            image = image[:, :: 1 - 2 * h, :: 1 - 2 * k]
+            mirrored = (bool(h), bool(k))
         value = draw(self.prior.scale.value, numbers)
-        mean = np.array(image, dtype=np.float32, order="C")
         if self.prior.scale.kind == "mean":
-            total = float(np.sum(mean * self.measured, dtype=np.float64))
-            value = value * float(self.measured.sum()) / total if total > 0 else 0.0
-        mean *= np.float32(value)
-        return mean
+            total = weighted_sum(image, self._looked[mirrored])
+            value = value * self._n_measured / total if total > 0 else 0.0
+        return mirrored, value
 
     def _add_backgrounds(
-        self, mean: _Singles, nuisances: Nuisances, own: _Streams, signal: npt.NDArray[np.float32] | None
-    ) -> None:
+        self, sums: _Singles, nuisances: Nuisances, own: _Streams, signal: npt.NDArray[np.float32] | None
+    ) -> list[Callable[[_Singles], None]]:
+        """Adds what is a sum of pixel terms to their coefficients; returns what adds the rest to an image."""
         n_blocks = len(self.frame.blocks)
+        lines: list[Callable[[_Singles], None]] = []
         if numbers := own.present(nuisances.smooth):
             level = [draw(nuisances.smooth.level, numbers) for _ in range(n_blocks)]
             variation = draw(nuisances.smooth.variation, numbers)
-            mean += smooth_background(self._smooth_shapes, self.blocks, level, variation, numbers)
+            sums += smooth_coefficients(self._energies, self.blocks, level, variation, numbers)
         numbers = own.present(nuisances.window)
         if signal is not None and numbers:
             share = np.array([draw(nuisances.window.share, numbers) for _ in signal], dtype=np.float32)
-            flat = (signal * share / (1.0 - share))[:, None, None]
+            flat = signal * share / (1.0 - share)
             slope = np.array([draw(nuisances.window.slope, numbers) for _ in signal], dtype=np.float32)
-            mean += flat if not slope.any() else flat * np.maximum(1.0 + slope[:, None, None] * self._radius, 0.0)
+            sums[:, 0] += flat
+            sums[:, -1] += flat * np.maximum(slope, -1.0 / max(float(self._terms[-1].max()), 1.0))  # never negative
         halo = nuisances.halo
         if numbers := own.present(halo):
             names = ("level", "edge", "width", "energy", "energy_width")
-            mean += beam_halo(self.geometry, BeamHalo(**{name: draw(getattr(halo, name), numbers) for name in names}))
+            drawn = BeamHalo(**{name: draw(getattr(halo, name), numbers) for name in names})
+            lines.append(partial(add_halo, geometry=self.geometry, halo=drawn))
         streaks = nuisances.streaks
         if numbers := own.present(streaks):
             for _ in range(round(draw(streaks.count, numbers))):
                 height, width = draw(streaks.height, numbers), draw(streaks.width, numbers)
                 n_bins = max(1, round(draw(streaks.bins, numbers)))
                 streak = random_streak(self.geometry, numbers, height=height, relative_width=width, n_bins=n_bins)
-                add_streak(mean, self.geometry, streak)
+                lines.append(partial(add_streak, geometry=self.geometry, streak=streak))
+        return lines
 
-    def _subtract(self, mean: _Singles, nuisances: Nuisances, own: _Streams) -> None:
-        n_blocks, n = len(self.frame.blocks), mean.shape[-1]
+    def _subtract(self, sums: _Singles, nuisances: Nuisances, own: _Streams) -> list[tuple[float, _Singles]]:
+        """Adds what is a sum of pixel terms to their coefficients; returns levels and shapes of the rest."""
+        n_blocks = len(self.frame.blocks)
         if numbers := own.present(nuisances.planes):
             size = draw(nuisances.planes.sigma, numbers)
-            mean += planes(size * numbers.standard_normal((3, n_blocks)), self.blocks, n)
+            sums += plane_coefficients(size * numbers.standard_normal((3, n_blocks)), self.blocks)
         if numbers := own.present(nuisances.pedestals):
             height = np.float32(draw(nuisances.pedestals.sigma, numbers))
-            mean += height * numbers.standard_normal((len(mean), 1, 1), dtype=np.float32)
+            sums[:, 0] += height * numbers.standard_normal(len(sums), dtype=np.float32)
         excess = nuisances.over_subtraction
         if numbers := own.present(excess):
             levels = np.array([draw(excess.smooth, numbers) for _ in range(n_blocks)], dtype=np.float32)
             variation = draw(excess.variation, numbers)
-            shape = smooth_background(self._smooth_shapes, self.blocks, np.ones(n_blocks), variation, numbers)
-            mean[:] = over_subtracted(mean, shape, levels[self.blocks])
+            shape = smooth_coefficients(self._energies, self.blocks, np.ones(n_blocks), variation, numbers)
+            sums -= levels[self.blocks, None] * shape
             elastic = self._elastic[int(numbers.integers(len(self._elastic)))]
-            mean[:] = over_subtracted(mean, elastic, draw(excess.elastic, numbers))
+            return [(-draw(excess.elastic, numbers), elastic)]
+        return []
 
     def _coverage(self) -> npt.NDArray[np.bool_]:
         prior = self.prior.coverage
@@ -203,15 +223,22 @@ class Detector:
         return measured
 
     @cached_property
-    def _radius(self) -> _Singles:
-        """(n_h, n_k) float32. |Q| / mean |Q| - 1 of the pixels' Qh and Qk in r.l.u."""
-        pixels = np.asarray(self.frame.pixels)
-        radius = np.hypot(pixels[:, None], pixels[None, :])
-        return np.asarray(radius / radius.mean() - 1.0, dtype=np.float32)
+    def _terms(self) -> _Singles:
+        return pixel_terms(self.frame)
 
     @cached_property
-    def _smooth_shapes(self) -> _Singles:
-        return smooth_shapes(self.frame)
+    def _energies(self) -> _Singles:
+        return block_energies(self.frame).astype(np.float32)
+
+    @cached_property
+    def _looked(self) -> dict[tuple[bool, bool], _Singles]:
+        """1 where a detector looks and 0 elsewhere, for every way in which the image may be mirrored against it."""
+        ones = self.measured.astype(np.float32)
+        return {
+            (h, k): np.ascontiguousarray(ones[:, :: -1 if h else 1, :: -1 if k else 1])
+            for h in (False, True)
+            for k in (False, True)
+        }
 
     @cached_property
     def _phonons(self) -> _Singles:
@@ -258,20 +285,28 @@ class Detector:
 
 
 class _Streams:
-    """Generators of their own, one after the other, all from a few numbers of ``rng``; and who gets one at all."""
+    """Streams of random numbers, one after the other, all from a few numbers of ``rng``; and who gets one at all.
+
+    All are one generator, put to its next place: a stream ends where the next one begins.
+    """
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self._key = rng.integers(0, 2**64, size=2, dtype=np.uint64)
-        self._chances = rng.random(16)
+        key = rng.integers(0, 2**64, size=2, dtype=np.uint64)
+        self._chances = rng.random(16).tolist()
         self._number = 0
+        self._bits = np.random.Philox(key=key)
+        self._numbers = np.random.Generator(self._bits)
+        self._state = self._bits.state
+        self._place = self._state["state"]["counter"]
 
     def next(self) -> np.random.Generator:
         self._number += 1
-        counter = np.array([0, 0, 0, self._number], dtype=np.uint64)
-        return np.random.Generator(np.random.Philox(key=self._key, counter=counter))
+        self._place[3] = self._number
+        self._bits.state = self._state
+        return self._numbers
 
     def present(self, prior: Any) -> np.random.Generator | None:
-        """The generator of a nuisance, or None where this image does not have it (making one costs 30 us)."""
+        """The generator of a nuisance, or None where this image does not have it."""
         if self._chances[self._number] < prior.probability:
             return self.next()
         self._number += 1

@@ -9,18 +9,35 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from insdl.dataset.randomness import generator
-from insdl.dataset.shard import ShardFile, stored
+from insdl.dataset.shard import ShardFile, singles, stored
 from insdl.dataset.source import GOOD, Samples, SampleSource, checked_indices
 from insdl.dataset.store import open_store
 
+_FEW = 4  # samples that stay in a processor's cache until they are detected
+
 Detect = Callable[[npt.NDArray[np.float32], np.random.Generator], npt.NDArray[np.float32]]
 """What the detection makes of an expected image, of any shape; random numbers from the generator given alone."""
+
+
+@runtime_checkable
+class WritingDetect(Protocol):
+    """A `Detect` that can write what it makes to where it is wanted."""
+
+    def __call__(self, image: npt.NDArray[np.float32], rng: np.random.Generator, /) -> npt.NDArray[np.float32]: ...
+
+    def output_shape(self, image_shape: tuple[int, ...], /) -> tuple[int, ...]:
+        """The shape of what is made of an image of ``image_shape``."""
+        ...
+
+    def into(self, image: npt.NDArray[np.float32], rng: np.random.Generator, out: npt.NDArray[np.float32], /) -> None:
+        """Writes what calling it gives to ``out``, C-contiguous."""
+        ...
 
 
 class ImageReader(Protocol):
@@ -30,6 +47,10 @@ class ImageReader(Protocol):
     def n_samples(self) -> int: ...
     @property
     def shard_size(self) -> int: ...
+    @property
+    def at_once(self) -> int:
+        """Samples worth reading in one call; 0 for as many as are wanted."""
+        ...
 
     def read(self, indices: Sequence[int]) -> Samples:
         """The samples of ``indices`` in that order."""
@@ -54,6 +75,11 @@ class SourceReader:
         self._memory: OrderedDict[int, tuple[npt.NDArray[Any], ...]] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def at_once(self) -> int:
+        """Few where all samples are remembered; a simulation has work for every thread."""
+        return _FEW if len(self._memory) == self.n_samples else 0
+
     def __reduce__(self) -> tuple[Any, ...]:  # another process remembers for itself
         return _source_reader, (self.source, self.threads, self.remembered)
 
@@ -65,7 +91,7 @@ class SourceReader:
             made = self.source.make(new if self.remembered else numbers, threads=self.threads)
             halves = stored(made.images, new if self.remembered else numbers)
             if not self.remembered:
-                return replace(made, images=halves.astype(np.float32))
+                return replace(made, images=singles(halves))
             columns = (halves, made.labels, made.parameters, made.settings, made.attempts, made.status)
             for row, index in enumerate(new):
                 self._memory[index] = tuple(np.array(column[row]) for column in columns)
@@ -73,9 +99,9 @@ class SourceReader:
             while len(self._memory) > self.remembered:
                 self._memory.popitem(last=False)
         if not found:
-            return replace(made, images=halves.astype(np.float32))
+            return replace(made, images=singles(halves))
         images, *others = (np.stack(column) for column in zip(*found, strict=True))
-        return Samples(images.astype(np.float32), *others)
+        return Samples(singles(images), *others)
 
 
 class StoreReader:
@@ -105,6 +131,7 @@ class StoreReader:
         self.store = open_store(folder)
         self.n_samples, self.shard_size = self.store.n_samples, self.store.shard_size
         self.source, self.threads, self.open_shards = source, threads, open_shards
+        self.at_once = _FEW if self.store.form.content == "images" else 0
         if self.store.form.content == "parameters":
             if source is None:
                 raise ValueError(f"{folder} holds parameters alone: give the source that made them")
@@ -126,17 +153,17 @@ class StoreReader:
         """
         numbers = checked_indices(indices, self.n_samples)
         form, n = self.store.form, len(numbers)
-        images = np.zeros((n, *form.image_shape), dtype=np.float32)
+        halves = np.zeros((n, *form.image_shape), dtype=np.float16)
         rows: list[dict[str, Any]] = []
         with self._lock:
             for row, index in enumerate(numbers):
                 file, columns = self._shard(index // self.shard_size)
                 rows.append({name: values[index - file.begin] for name, values in columns.items()})
                 if form.content == "images":
-                    images[row] = file.image(index)
+                    halves[row] = file.image(index)
         columns = {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
         found = Samples(
-            images=images,
+            images=singles(halves),
             labels=columns.get("labels", np.zeros(0, dtype=np.int64)),
             parameters=columns.get("parameters", np.zeros((0, form.n_parameters))),
             settings=columns.get("settings", np.zeros((0, form.n_settings))),
@@ -184,19 +211,33 @@ def detected(
     seed: int,
     stream: str,
     epoch: int = 0,
+    place: Callable[[tuple[int, ...]], npt.NDArray[np.float32]] | None = None,
 ) -> npt.NDArray[np.float32]:
     """What the detection makes of images: noise is a function of (seed, stream, index, epoch), so that every epoch has its own.
 
     Parameters
     ----------
-    images : (n, ...) expected images of the samples ``indices``. detect : see `Detect`.
+    images : (n, ...) expected images of the samples ``indices``. detect : see `Detect`; a `WritingDetect` writes into the
+        result at once.
+    place : shape -> the array of that shape that takes the result; None for a new one.
 
     Returns
     -------
     (n, ...) float32, in the shape that ``detect`` gives.
     """
     rngs = [generator(seed, f"{stream}/detection", int(index), attempt=epoch) for index in indices]
-    return np.array([detect(image, rng) for image, rng in zip(images, rngs, strict=True)], dtype=np.float32)
+    if isinstance(detect, WritingDetect):
+        shape = (len(images), *detect.output_shape(images.shape[1:]))
+        result = np.empty(shape, dtype=np.float32) if place is None else place(shape)
+        for image, rng, out in zip(images, rngs, result, strict=True):
+            detect.into(image, rng, out)
+        return result
+    found = np.array([detect(image, rng) for image, rng in zip(images, rngs, strict=True)], dtype=np.float32)
+    if place is None:
+        return found
+    result = place(found.shape)
+    result[:] = found
+    return result
 
 
 def good(samples: Samples, indices: Sequence[int]) -> tuple[Samples, list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from insdl import _core
 from insdl.dataset.configured import ConfiguredSource
+from insdl.instrument.counts import count_images
 from insdl.instrument.seen_pixels import seen_pixels
 
 _Singles = npt.NDArray[np.float32]
@@ -77,13 +80,14 @@ def partial_view(
         kept = rng.permutation(energies)[:1]
     elif chance[0] < prior.one_energy + prior.some_energies and len(energies) > 1:
         kept = rng.permutation(energies)[: int(rng.integers(1, len(energies)))]
-    seen[~np.isin(blocks, kept)] = False
+    if len(kept) < len(energies):
+        seen[~np.isin(blocks, kept)] = False
     if chance[1] < prior.some_cells:
         seen[rng.random(len(seen)) < rng.uniform(0.0, 0.5)] = False
     if chance[2] < prior.some_pixels:
         seen &= _part(seen.shape[1:], rng)
     if chance[3] < prior.mask_from_zeros:
-        seen &= seen_pixels(np.where(seen, values, np.float32(0.0)), blocks)
+        seen &= seen_pixels(values * seen, blocks)
     return (values, seen) if seen.any() else (values, measured.copy())
 
 
@@ -96,35 +100,50 @@ def with_more_noise(
     clipped: bool = True,
 ) -> _Singles:
     """Counts with Gaussian noise of ``factor`` times sqrt(sigma^2 + counts) added; negative ones set to zero or kept."""
-    values = np.asarray(counts, dtype=np.float32)
-    width = np.sqrt(np.asarray(sigma, dtype=np.float32)[:, None, None] ** 2 + np.maximum(values, 0.0))
-    noisy = values + np.float32(factor) * width * rng.standard_normal(values.shape, dtype=np.float32)
-    return np.maximum(noisy, 0.0) if clipped else noisy
+    values = np.ascontiguousarray(counts, dtype=np.float32)
+    finite = np.isfinite(values)
+    whole = bool(finite.all())
+    # count_images adds noise once: in units of factor^2 counts, sigma / factor and that is factor sqrt(sigma^2 + counts).
+    noisy: _Singles = count_images(
+        (values if whole else np.where(finite, values, np.float32(0.0)))[None],
+        seed=int(rng.integers(2**63)), stream="more noise", indices=[0], form="subtracted", scale=1.0 / factor**2,
+        sigma=np.asarray(sigma, dtype=np.float64) / factor, lowest=0.0 if clipped else -np.inf, threads=1,
+    )[0]  # fmt: skip
+    noisy *= np.float32(factor**2)
+    if not whole:
+        noisy[~finite] = values[~finite]
+    return noisy
 
 
-def network_view(counts: npt.NDArray[np.floating[Any]], seen: _Mask) -> _Singles:
+def network_view(counts: npt.NDArray[np.floating[Any]], seen: _Mask, *, out: _Singles | None = None) -> _Singles:
     """Input of a `CellSetClassifier`: arsinh(counts) of what is seen, then the masks.
 
     Parameters
     ----------
     counts : (n_bins, n_h, n_k) or (n, n_bins, n_h, n_k). What is not finite where it is seen is refused.
     seen : bool of the same shape, or of one image.
+    out : C-contiguous float32 array for the result; None for a new one.
 
     Returns
     -------
     (2 n_bins, n_h, n_k) or (n, 2 n_bins, n_h, n_k) float32. arsinh is log(2 counts) for many counts, and keeps negative ones.
     """
-    values = np.asarray(counts, dtype=np.float32)
-    mask = np.broadcast_to(np.asarray(seen, dtype=bool), values.shape)
+    values = np.ascontiguousarray(counts, dtype=np.float32)
+    mask = np.ascontiguousarray(np.broadcast_to(np.asarray(seen, dtype=bool), values.shape))
     if values.ndim not in (3, 4):
         raise ValueError(f"counts must have shape (n_bins, n_h, n_k) or (n, n_bins, n_h, n_k), got {values.shape}")
-    seen_values = np.where(mask, values, np.float32(0.0))
-    if not np.isfinite(seen_values).all():
-        raise ValueError("counts must be finite wherever they are seen")
-    result = np.empty((*values.shape[:-3], 2 * values.shape[-3], *values.shape[-2:]), dtype=np.float32)
     middle = values.shape[-3]
-    np.arcsinh(seen_values, out=result[..., :middle, :, :])
-    result[..., middle:, :, :] = mask
+    n_images, n = math.prod(values.shape[:-3]), math.prod(values.shape[-3:])
+    shape = (*values.shape[:-3], 2 * middle, *values.shape[-2:])
+    result = np.empty(shape, dtype=np.float32) if out is None else out
+    if result.shape != shape or result.dtype != np.float32 or not result.flags.c_contiguous:
+        raise ValueError(f"out must be C-contiguous float32 of shape {shape}, got {result.dtype} {result.shape}")
+    bad = _core.arsinh_view(values.reshape(n_images, n), mask.reshape(n_images, n), result.reshape(n_images, 2, n))
+    if bad >= 0:
+        bin_, h, k = np.unravel_index(bad, values.shape)[-3:]
+        raise ValueError(
+            f"counts must be finite wherever they are seen, got {values.flat[bad]} in bin {bin_}, ({h}, {k})"
+        )
     return result
 
 
@@ -143,11 +162,21 @@ class ViewedDetection:
 
     def __call__(self, image: npt.NDArray[np.floating[Any]], rng: np.random.Generator) -> _Singles:
         """(2 n_bins, n_h, n_k) float32: `network_view` of a measurement of ``image``."""
+        out = np.empty(self.output_shape(image.shape), dtype=np.float32)
+        self.into(image, rng, out)
+        return out
+
+    def output_shape(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what is made of an image of ``image_shape``."""
+        return (2 * image_shape[0], *image_shape[1:])
+
+    def into(self, image: npt.NDArray[np.floating[Any]], rng: np.random.Generator, out: _Singles) -> None:
+        """Writes what calling this with ``image`` and ``rng`` gives to ``out``."""
         detector = self.source.detector
         counts, seen = detector.detect(image, rng), detector.measured
         if self.prior is not None:
             counts, seen = partial_view(counts, seen, detector.blocks, detector.noise_sigma, rng, self.prior)
-        return network_view(counts, seen)
+        network_view(counts, seen, out=out)
 
 
 def halves(measured: _Mask) -> Sequence[_Mask]:

@@ -37,40 +37,44 @@ def seen_pixels(
     if mask is not None and mask.shape != values.shape:
         raise ValueError(f"mask must have the shape {values.shape} of the image, got {mask.shape}")
     number = ~np.isnan(values) if mask is None else ~np.isnan(values) & mask
-    lit = np.where(number, values, 0.0) != 0
-    seen = np.zeros(lit.shape, dtype=bool)
-    for block in np.unique(blocks):
-        part = lit[blocks == block]
-        deep = 2 if len(part) > 1 else 1
-        alive = part.any(axis=0) & part.any(axis=(1, 2), keepdims=True)
-        seen[blocks == block] = alive if mask is not None else alive & _near(part, (deep, 3, 3))
-    return np.asarray(seen & number)
+    lit: _Mask = (values != 0) & number
+    starts = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1)) if len(blocks) else np.zeros(0, dtype=np.int64)
+    if len(np.unique(blocks)) != len(starts):
+        raise ValueError(f"bins of one incident energy must lie side by side, got blocks {np.asarray(blocks).tolist()}")
+    if not len(starts):
+        return lit
+    block = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(blocks)))
+    seen = np.logical_or.reduceat(lit, starts, axis=0)[block]
+    seen &= lit.any(axis=(1, 2), keepdims=True)
+    if mask is None:
+        seen &= _near(lit, block)
+    seen &= number
+    return np.asarray(seen)
 
 
-def _near(lit: _Mask, size: tuple[int, int, int]) -> _Mask:
-    """Whether every window of this size that holds a pixel is lit somewhere: False within all-dark windows."""
-    windows = lit
-    for axis, length in enumerate(size):
-        # Along energies a window stays inside; along pixels it may hang over the edge, where all is dark.
-        padded = windows if axis == 0 else _padded(windows, axis, length - 1)
-        windows = _combined(padded, axis, length, np.logical_or)
-    for axis, length in enumerate(size):
-        padded = np.concatenate([windows[:1], windows, windows[-1:]]) if axis == 0 and length > 1 else windows
-        windows = _combined(padded, axis, length, np.logical_and)
-    return windows
+def _near(lit: _Mask, block: npt.NDArray[np.int64]) -> _Mask:
+    """Whether every window of 3 x 3 pixels and two energies of a block that holds a pixel is lit somewhere.
 
-
-def _combined(values: _Mask, axis: int, length: int, combine: np.ufunc) -> _Mask:
-    """The combination of each run of ``length`` along an axis."""
-    n = values.shape[axis] - length + 1
-    before = (slice(None),) * axis
-    result = values[(*before, slice(0, n))].copy()
-    for start in range(1, length):
-        combine(result, values[(*before, slice(start, start + n))], out=result)
-    return result
-
-
-def _padded(values: _Mask, axis: int, by: int) -> _Mask:
-    width = [(0, 0)] * values.ndim
-    width[axis] = (by, by)
-    return np.pad(values, width)
+    A window may hang over the edge of the pixels, where all is dark; along energies it stays inside its block. Windows are
+    numbered by their first pixel, and all lie one after another in memory with two dark pixels around: a step along h is
+    then as good as one along k.
+    """
+    n_bins, n_h, n_k = lit.shape
+    padded = np.zeros((n_bins, n_h + 4, n_k + 4), dtype=bool)
+    padded[:, 2:-2, 2:-2] = lit
+    pairs = np.ones((n_bins + 1, *padded.shape[1:]), dtype=bool)  # energies b - 1 and b; no window counts as lit
+    np.logical_or(padded[:-1], padded[1:], out=pairs[1:-1])
+    pairs[1:-1][block[1:] != block[:-1]] = True
+    alone = np.bincount(block)[block] == 1
+    pairs[:-1][alone] = padded[alone]
+    flat, width = pairs.reshape(-1), n_k + 4
+    for step in (1, width):
+        flat = flat[: -2 * step] | flat[step:-step] | flat[2 * step :]
+    for step in (width, 1):
+        dark = np.zeros(2 * step, dtype=bool)
+        flat = np.concatenate([dark, flat, dark])
+        flat = flat[: -2 * step] & flat[step:-step] & flat[2 * step :]
+    whole = flat.reshape(n_bins + 1, n_h + 4, n_k + 4)[:, 2:-2, 2:-2]
+    near = whole[:-1].copy()
+    near[:-1][~alone[1:]] &= whole[1:-1][~alone[1:]]  # the window of an energy that is alone is nobody else's
+    return near

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from insdl.dataset.order import EpochOrder, rank_positions
 from insdl.dataset.reader import Detect, ImageReader, StoreReader, detected, good
+from insdl.dataset.source import Samples
 
 
 class Batch(NamedTuple):
@@ -214,12 +215,32 @@ class _Batches(Dataset[Batch]):
         epoch, number = key
         positions = self.positions[number * self.batch_size : (number + 1) * self.batch_size]
         indices = self.order.indices(epoch, positions)
-        samples, numbers = good(self.reader.read(indices.tolist()), indices.tolist())
-        images = samples.images
-        if self.detect is not None and numbers:
-            seed, stream = self.order.seed, self.order.stream
-            images = detected(images, numbers, self.detect, seed=seed, stream=stream, epoch=epoch)
-        arrays = (images, samples.labels, samples.parameters, samples.settings, np.array(numbers, dtype=np.int64))
+        images: npt.NDArray[np.float32] | None = None
+        found: list[Samples] = []
+        numbers: list[int] = []
+
+        def place(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+            """Where the images of the next samples go in those of the batch."""
+            nonlocal images
+            if images is None:
+                images = np.empty((len(indices), *shape[1:]), dtype=np.float32)
+            return images[len(numbers) : len(numbers) + shape[0]]
+
+        step = self.reader.at_once or max(1, len(indices))
+        for begin in range(0, max(1, len(indices)), step):  # few enough to stay in the cache until they are detected
+            wanted = indices[begin : begin + step].tolist()
+            samples, kept = good(self.reader.read(wanted), wanted)
+            if self.detect is not None and kept:
+                seed, stream = self.order.seed, self.order.stream
+                detected(samples.images, kept, self.detect, seed=seed, stream=stream, epoch=epoch, place=place)
+            elif kept:
+                place(samples.images.shape)[:] = samples.images
+            found.append(samples)
+            numbers += kept
+        if images is None:
+            images = found[0].images
+        columns = ([getattr(one, name) for one in found] for name in ("labels", "parameters", "settings"))
+        arrays = (images[: len(numbers)], *map(np.concatenate, columns), np.array(numbers, dtype=np.int64))
         return Batch(*(torch.from_numpy(np.ascontiguousarray(values)) for values in arrays))
 
 

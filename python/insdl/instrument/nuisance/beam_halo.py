@@ -40,10 +40,20 @@ def beam_halo(geometry: PixelGeometry, halo: BeamHalo) -> npt.NDArray[np.float32
 
     Inside the edge it stays at its value there. The form is a description, not a theory.
     """
-    angle = np.maximum(geometry.two_theta - halo.edge, 0.0).astype(np.float32)
-    strength = halo.level * np.exp(-0.5 * ((geometry.energy - halo.energy) / halo.energy_width) ** 2)
     image = np.zeros(geometry.two_theta.shape, dtype=np.float32)
-    # Only the bins that it reaches: exp is the cost of this function.
-    near = strength > 1e-3
-    image[near] = strength[near, None, None].astype(np.float32) * np.exp(angle[near] / np.float32(-halo.width))
+    add_halo(image, geometry, halo)
     return image
+
+
+def add_halo(mean: npt.NDArray[np.float32], geometry: PixelGeometry, halo: BeamHalo) -> None:
+    """Adds `beam_halo` to ``mean``, (n_bins, n_h, n_k) float32, counts."""
+    strength = halo.level * np.exp(-0.5 * ((geometry.energy - halo.energy) / halo.energy_width) ** 2)
+    # Only the bins that it reaches: exp is the cost of this function.
+    near = np.flatnonzero(strength > 1e-3)
+    angle = geometry.two_theta[near].astype(np.float32)
+    angle -= np.float32(halo.edge)
+    np.maximum(angle, np.float32(0.0), out=angle)
+    angle *= np.float32(-1.0 / halo.width)
+    np.exp(angle, out=angle)
+    angle *= strength[near, None, None].astype(np.float32)
+    mean[near] += angle
