@@ -143,18 +143,27 @@ def streams(out: Path, seconds: float, threads: int, compression: int) -> None:
         torch.nn.functional.cross_entropy(network(images), labels).backward()
         optimizer.step()
 
-    def rate(stream: ImageStream, *, train: bool) -> float:
-        start, count = 0.0, 0
+    def rate(stream: ImageStream, *, train: bool) -> dict[str, float]:
+        """Samples a second, and the share of the time in which the loop waits for a batch."""
+        start, waited, count = 0.0, 0.0, 0
         while True:
-            for batch in stream:
+            batches = iter(stream)
+            while True:
+                asked = time.perf_counter()
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                if start:
+                    waited += time.perf_counter() - asked
                 if train:
                     learn(batch.images, batch.labels)
-                if start:  # the first batch is start-up
-                    count += len(batch.labels)
-                    if time.perf_counter() - start > seconds:
-                        return round(count / (time.perf_counter() - start), 1)
-                else:
+                if not start:  # the first batch is start-up
                     start = time.perf_counter()
+                    continue
+                count += len(batch.labels)
+                passed = time.perf_counter() - start
+                if passed > seconds:
+                    return {"samples_a_second": round(count / passed, 1), "waiting": round(waited / passed, 3)}
 
     fixed = next(iter(ImageStream(StoreReader(out / "pcsmo"), order, batch_size=32, detect=detect)))
     for team in (1, 2):
@@ -177,7 +186,7 @@ def streams(out: Path, seconds: float, threads: int, compression: int) -> None:
             for train in (False, True):
                 stream = ImageStream(reader, order, batch_size=32, detect=detect, workers=workers)
                 say(what=where, workers=workers, training=train, torch_threads=threads,
-                    samples_a_second=rate(stream, train=train))  # fmt: skip
+                    **rate(stream, train=train))  # fmt: skip
 
 
 def main() -> None:

@@ -173,6 +173,8 @@ MISTAKES = [
     ("frame/blocks/2/incident_energy", -5.0, r"frame.blocks\[2\].incident_energy: input should be greater than 0, got -5.0"),
     ("frame/blocks/0/bins/3", [4.0, 3.0], r"frame: bins must have shape \(n, 2\), lower edge before upper"),
     ("frame/blocks/0/resolution/sigma_energy", [0.1], r"frame.blocks\[0\].resolution: sigma_energy must be one width"),
+    ("frame/blocks/0/resolution/energy_slope", 1e4, r"frame: .*energy_slope 10000 is too larg"),
+    ("frame/blocks/1/resolution/energy_slope", 9.0, r"mosaic must be 0 where a resolution leans, .* at \[35.0\] meV"),
     ("shared/JA", "three", "shared.JA: input should be a valid number, got 'three'"),
     ("shared/JA", True, "shared.JA: input should be a valid number, got True"),
     ("shared/JA", {"kind": "gamma"}, r"shared.JA: expected a number or a distribution of kind uni.*, got {'kind': 'gamma'}"),
@@ -200,11 +202,22 @@ MISTAKES = [
 @pytest.mark.parametrize(("path", "value", "sentence"), MISTAKES, ids=[f"{m[0]}={m[1]!r}"[:60] for m in MISTAKES])
 def test_mistakes_get_one_sentence(path: str, value: Any, sentence: str) -> None:
     content = copy.deepcopy(preset_dictionary())
+    content["settings"]["mosaic"] = 0.01
     set_at(content, path, value)
     with pytest.raises(ValueError, match=sentence) as caught:
         configuration(content)
     assert "\n" not in str(caught.value)
     assert type(caught.value) is ValueError
+
+
+def test_a_resolution_that_leans() -> None:
+    content = copy.deepcopy(preset_dictionary())
+    for block, slope in zip(content["frame"]["blocks"], (9.0, 12.0, 15.0, 18.0, 22.0, 28.0), strict=True):
+        block["resolution"]["energy_slope"] = slope
+    found = configuration(content)
+    assert [block.energy_slope for block in found.frame.image_frame().blocks] == [9.0, 12.0, 15.0, 18.0, 22.0, 28.0]
+    assert "energy_slope: 28.0" in found.to_yaml()
+    assert all(block.energy_slope == 0.0 for block in load_configuration("pcsmo").frame.image_frame().blocks)
 
 
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ void expected(const Floats& image, bool mirror_h, bool mirror_k, float scale, co
     float* const to = out.mutable_data();
     if (to == image.data()) fail("out must not be the image itself");
     const py::gil_scoped_release release;
-    expected_counts(input, to);
+    expected_image(input, to);
 }
 
 double sum(const Floats& image, const Floats& weight) {
@@ -75,7 +75,7 @@ void singles(const Array<std::uint16_t>& halves, Floats& out) {
 
 void bind_detection(py::module_& module) {
     using namespace py::literals;
-    module.def("expected_counts", &expected, "image"_a.noconvert(), "mirror_h"_a, "mirror_k"_a, "scale"_a,
+    module.def("expected_image", &expected, "image"_a.noconvert(), "mirror_h"_a, "mirror_k"_a, "scale"_a,
                "terms"_a.noconvert(), "coefficients"_a.noconvert(), "shapes"_a, "levels"_a, "out"_a.noconvert(),
                "An image and what is added to it.");
     module.def("weighted_sum", &sum, "image"_a.noconvert(), "weight"_a.noconvert(), "Sum of image times weight.");

@@ -5,7 +5,7 @@
 
 namespace insdl {
 
-void expected_counts(const ExpectedInput& input, float* out) {
+void expected_image(const ExpectedInput& input, float* out) {
     const ExpectedTask task{input.n_bins,
                             input.n_h,
                             input.n_k,

@@ -19,7 +19,7 @@ struct ExpectedInput {
 
 // out: (n_bins, n_h, n_k), other memory than the image. This and the following are bitwise the same for any
 // instruction set.
-void expected_counts(const ExpectedInput& input, float* out);
+void expected_image(const ExpectedInput& input, float* out);
 
 // Sum of image times weight, both of n numbers.
 double weighted_sum(std::ptrdiff_t n, const float* image, const float* weight);

@@ -40,6 +40,9 @@ class Resolution(Section):
     energy: list[Number] = Field(min_length=1, max_length=3, description="meV, energy transfers of the table")
     sigma_energy: list[NotNegative] = Field(description="meV, standard deviations at these energy transfers")
     sigma_q: NotNegative = Field(description="r.l.u., standard deviation along Qh and along Qk")
+    energy_slope: Number = Field(
+        default=0.0, description="meV per r.l.u.^2: Cov(E, Q) = energy_slope sigma_q^2 Q (docs/resolution.md)"
+    )
 
     @model_validator(mode="after")
     def _matched(self) -> Resolution:
@@ -104,6 +107,7 @@ class Frame(Section):
                 sigma_energy=block.resolution.polynomial(),
                 sigma_q=block.resolution.sigma_q,
                 fixed_l=block.fixed_l,
+                energy_slope=block.resolution.energy_slope,
             )
             for block in self.blocks
         ]
@@ -287,6 +291,11 @@ class Configuration(Section):
             unused = sorted(set(rival.own) - used)
             if unused:
                 raise ValueError(f"class {rival.name!r} draws {unused} but no parameter uses it")
+        leaning = [block.incident_energy for block in self.frame.blocks if block.resolution.energy_slope]
+        if leaning and any(bounds(self.settings.mosaic)):
+            raise ValueError(
+                f"settings.mosaic must be 0 where a resolution leans, but energy_slope is not 0 at {leaning} meV"
+            )
         n_bins, counting = sum(len(block.bins) for block in self.frame.blocks), self.detection.counting
         if isinstance(counting, SubtractedCounting) and len(counting.sigma) not in (1, n_bins):
             raise ValueError(

@@ -15,7 +15,7 @@ from insdl.dataset.nuisance_prior import Nuisances
 from insdl.dataset.randomness import generator
 from insdl.instrument.counts import count_images
 from insdl.instrument.coverage import detector_coverage
-from insdl.instrument.expected_counts import expected_counts, weighted_sum
+from insdl.instrument.expected_image import expected_image, weighted_sum
 from insdl.instrument.nuisance import (
     Aluminium,
     BeamHalo,
@@ -105,7 +105,7 @@ class Detector:
         signal = scale * given.mean(axis=(1, 2)) if nuisances.window.probability > 0 else None
         lines = self._add_backgrounds(sums, nuisances, own, signal)
         shapes += self._subtract(sums, nuisances, own)
-        mean = expected_counts(
+        mean = expected_image(
             given, mirrored=mirrored, scale=scale, terms=self._terms, coefficients=sums,
             shapes=[shape for _, shape in shapes], levels=[level for level, _ in shapes],
         )  # fmt: skip

@@ -13,7 +13,7 @@ from insdl.dataset.configuration import load_configuration
 from insdl.dataset.reader import WritingDetect, detected
 from insdl.dataset.shard import singles
 from insdl.dataset.view import network_view, with_more_noise
-from insdl.instrument.expected_counts import expected_counts, weighted_sum
+from insdl.instrument.expected_image import expected_image, weighted_sum
 from insdl.instrument.nuisance import (
     block_energies,
     pixel_terms,
@@ -57,7 +57,7 @@ def test_the_sum_is_that_of_numpy(mirrored: tuple[bool, bool], size: tuple[int, 
     coefficients = rng.normal(size=(size[0], 4)).astype(np.float32)
     coefficients[:, 2] = 0.0
     found = everywhere(
-        lambda: expected_counts(
+        lambda: expected_image(
             image, mirrored=mirrored, scale=1.7, terms=terms, coefficients=coefficients,
             shapes=[first, second], levels=[0.3, -2.0],
         )
@@ -70,11 +70,11 @@ def test_the_sum_is_that_of_numpy(mirrored: tuple[bool, bool], size: tuple[int, 
 def test_arrays_of_another_shape_are_refused() -> None:
     image, terms = np.zeros((2, 3, 3), dtype=np.float32), np.zeros((1, 3, 3), dtype=np.float32)
     with pytest.raises(ValueError, match=r"coefficients must have shape \(2, 1\), got \(2, 2\)"):
-        expected_counts(image, terms=terms, coefficients=np.zeros((2, 2)))
+        expected_image(image, terms=terms, coefficients=np.zeros((2, 2)))
     with pytest.raises(ValueError, match=r"shape must have shape \(2, 3, 3\), got \(1, 3, 3\)"):
-        expected_counts(image, terms=terms, coefficients=np.zeros((2, 1)), shapes=[image[:1]], levels=[1.0])
+        expected_image(image, terms=terms, coefficients=np.zeros((2, 1)), shapes=[image[:1]], levels=[1.0])
     with pytest.raises(ValueError, match="every shape needs a level, got 1 and 0"):
-        expected_counts(image, terms=terms, coefficients=np.zeros((2, 1)), shapes=[image])
+        expected_image(image, terms=terms, coefficients=np.zeros((2, 1)), shapes=[image])
     with pytest.raises(ValueError, match="same size, got 18 and 9"):
         weighted_sum(image, terms)
 

@@ -12,7 +12,7 @@ from insdl import _core
 _Singles = npt.NDArray[np.float32]
 
 
-def expected_counts(
+def expected_image(
     image: _Singles,
     *,
     mirrored: tuple[bool, bool] = (False, False),
@@ -45,7 +45,7 @@ def expected_counts(
     factors = np.ascontiguousarray(coefficients, dtype=np.float32)
     h, k = (bool(one) for one in mirrored)
     given = [float(level) for level in levels]
-    _core.expected_counts(image, h, k, float(scale), terms, factors, list(shapes), given, out)
+    _core.expected_image(image, h, k, float(scale), terms, factors, list(shapes), given, out)
     return out
 
 
