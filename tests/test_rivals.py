@@ -49,6 +49,12 @@ def test_a_jury_is_trained_saved_and_the_same_after_an_interruption(
     assert whole.classes == ("goodenough", "dimer", "zener_polaron", "none")
     assert not np.array_equal(whole.members[0].mix2[0].weight.detach(), whole.members[1].mix2[0].weight.detach())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["whole.pt"]
+    compared = load_jury(tmp_path / "whole.pt").description["held_out"]
+    assert compared["measurements"] == 240
+    assert len(compared["each network"]) == 2
+    assert {"measurements", "principal components, logistic regression"} < set(compared["simple methods"])
+    shares = [compared["all networks"], *compared["each network"], *list(compared["simple methods"].values())[1:]]
+    assert all(0.1 < share <= 1.0 for share in shares)
 
     trained, plain = [], rivals.train
 

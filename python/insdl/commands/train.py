@@ -54,6 +54,14 @@ def rivals(
 
     jury = guarded(job, interrupted=f"interrupted; the same command goes on with {output}")
     click.echo(f"{len(jury.members)} networks for {', '.join(jury.classes)}: {output}")
+    found = dict(jury.description["held_out"])
+    simple = dict(found["simple methods"])
+    learned = simple.pop("measurements")
+    click.echo(f"right about {found['measurements']} simulated measurements that nothing has learned from:")
+    one = found["each network"]
+    click.echo(f"  networks together  {found['all networks']:.4f}   (each {min(one):.4f} to {max(one):.4f})")
+    for name, accuracy in simple.items():
+        click.echo(f"  {name}  {accuracy:.4f}   (learned from {learned} measurements)")
 
 
 @train.command()

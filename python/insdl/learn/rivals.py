@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,11 @@ from insdl.dataset.foreign import SourceWithForeign
 from insdl.dataset.order import EpochOrder
 from insdl.dataset.reader import SourceReader, detected, good
 from insdl.dataset.view import ViewedDetection, ViewPrior
+from insdl.learn.calibration import ensemble_logits
 from insdl.learn.jury import Jury, save_jury, seat_jury
 from insdl.learn.networks import CellSetClassifier
+from insdl.learn.prediction import outputs
+from insdl.learn.rival_baselines import baseline_answers
 from insdl.learn.settings import TrainingSettings
 from insdl.learn.stream import ImageStream
 from insdl.learn.train import TrainingResult, train
@@ -104,16 +107,19 @@ def train_jury(
     known = reader.read(range(few))
     samples, numbers = good(known, range(few))
     images = detected(samples.images, numbers, detector, seed=settings.seed, stream="densities")
+    training = images, samples.labels
+    held_out = measurements(
+        _source(configuration, settings.held_out, settings.seed, "held out", physics), None, settings.threads
+    )
     jury = seat_jury(
         members,
-        training=(images, samples.labels),
-        held_out=measurements(
-            _source(configuration, settings.held_out, settings.seed, "held out", physics), None, settings.threads
-        ),
+        training=training,
+        held_out=held_out,
         description={
             "configuration": configuration.model_dump(mode="json"),
             "settings": asdict(settings),
             "seconds": [round(result.seconds, 1) for result in results],
+            "held_out": _compared(members, training, held_out),
         },
     )
     save_jury(output, jury, histories=[result.history for result in results])
@@ -197,6 +203,19 @@ def _member(
         progress=progress,
     )
     return network, result
+
+
+def _compared(members: Sequence[CellSetClassifier], training: _Set, held_out: _Set) -> dict[str, Any]:
+    """Shares of held-out measurements that networks and simple methods get right; the simple ones learn from ``training``."""
+    images, labels = held_out
+    logits = np.stack([outputs(member, images, batch_size=_BLOCK).double().numpy() for member in members])
+    simple = baseline_answers(training, held_out, classes=logits.shape[-1])
+    return {
+        "measurements": len(labels),
+        "all networks": float((ensemble_logits(logits).argmax(axis=1) == labels).mean()),
+        "each network": [float((one.argmax(axis=1) == labels).mean()) for one in logits],
+        "simple methods": {"measurements": len(training[1]), **{one.name: one.accuracy for one in simple}},
+    }
 
 
 def _state(output: Path, number: int) -> Path:
