@@ -143,7 +143,8 @@ def test_disk_full(tmp_path: Path, expected: dict[str, bytes], monkeypatch: pyte
 
 
 CHILD = """
-import resource, sys
+import resource, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background of a shell would pass on its deafness
 sys.path[:0] = {path!r}
 from pathlib import Path
 from small_source import SmallSource

@@ -51,7 +51,7 @@ class RivalSettings:
     images: int = 12_000
     validation: int = 600
     held_out: int = 2400
-    training: TrainingSettings = TrainingSettings(epochs=4, learning_rate=5e-3, weight_decay=1e-3, threads=1)
+    training: TrainingSettings = TrainingSettings(epochs=12, learning_rate=5e-3, weight_decay=1e-3, threads=1)
     views: ViewPrior = ViewPrior()
     filters: int = 6
     widths: tuple[int, int, int] = (64, 64, 96)
