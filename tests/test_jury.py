@@ -153,3 +153,33 @@ def test_members_must_fit_together() -> None:
     plain = CellSetClassifier(CELLS, classes=("stripes", "spots"), pixels=16, widths=(16, 16, 16))
     with pytest.raises(ValueError, match="the last class must be 'none'"):
         seat_jury([plain], training=inputs(9, 1), held_out=inputs(9, 2))
+
+
+def test_parts_of_measurements_have_a_false_alarm_rate_of_their_own(tmp_path: Path) -> None:
+    """One cell of three leaves the members unsure; by the measure of whole measurements that would be strange."""
+
+    def parts(n: int, seed: int) -> tuple[_Images, _Images, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        images, labels = sample_set(n, seed)
+        seen = np.zeros(images.shape, dtype=bool)
+        seen[np.arange(n), np.random.default_rng(seed).integers(3, size=n)] = True
+        return network_view(images, seen), images, seen, labels
+
+    views, _, _, labels = parts(900, 6)
+    members = list(jury().members)
+    plain = seat_jury(members, training=inputs(300, 1), held_out=inputs(600, 2))
+    found = seat_jury(members, training=inputs(300, 1), held_out=inputs(600, 2), parts=(views, labels))
+    _, images, seen, labels = parts(900, 7)
+    known = labels != 2
+    alarms = [
+        float(np.mean([not verdict.in_distribution for verdict in hear(one, images[known], seen[known])]))
+        for one in (plain, found)
+    ]
+    assert alarms[1] <= 0.03
+    assert alarms[1] <= alarms[0]
+    whole, _ = sample_set(200, 8)
+    everything = np.ones(whole.shape, dtype=bool)
+    assert [v.p_value for v in hear(found, whole, everything)] == [v.p_value for v in hear(plain, whole, everything)]
+    save_jury(tmp_path / "parts.pt", found)
+    assert load_jury(tmp_path / "parts.pt").parts_scale == found.parts_scale
+    few = seat_jury(members, training=inputs(300, 1), held_out=inputs(600, 2), parts=(views[:60], labels[:60]))
+    assert few.parts_scale is None

@@ -33,6 +33,7 @@ from insdl.provenance import versions
 _FORMAT = "insdl jury 1"
 _LAYER = "mix3"
 _MISTAKES = 5  # among held-out measurements, from which on they say how sure to be
+_FEW = 100  # parts of measurements, below which their highest 1 % mean nothing
 _WHOLE = 0.9  # share of the cells that must be measured for the features to be those of a whole measurement
 _Reals = npt.NDArray[np.float64]
 _Singles = npt.NDArray[np.float32]
@@ -58,9 +59,11 @@ class Jury:
     members : trained `CellSetClassifier`, all of the same cells and classes, the last class "none".
     temperature : of their mean probabilities.
     densities : features of simulated measurements, one for each member.
-    none_scale, density_scale : `Scale` of the two measures of strangeness.
+    none_scale, density_scale : `Scale` of the two measures of strangeness, of whole measurements.
     alarm : on the larger of the two.
     description : of whoever made it.
+    parts_scale : of the first measure where cells are missing: who sees less is less sure that it is one of the models. None
+        takes that of whole measurements. The second measure only means something for whole ones.
     """
 
     members: tuple[CellSetClassifier, ...]
@@ -70,6 +73,7 @@ class Jury:
     density_scale: Scale
     alarm: Alarm
     description: Mapping[str, Any]
+    parts_scale: Scale | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -82,6 +86,7 @@ def seat_jury(
     *,
     training: tuple[_Singles, npt.NDArray[np.int64]],
     held_out: tuple[_Singles, npt.NDArray[np.int64]],
+    parts: tuple[_Singles, npt.NDArray[np.int64]] | None = None,
     false_alarm_rate: float = 0.02,
     description: Mapping[str, Any] | None = None,
 ) -> Jury:
@@ -93,6 +98,8 @@ def seat_jury(
     training : inputs (n, 2 cells, p, p) of whole measurements that the members may have learned from, and labels: what their
         features are like.
     held_out : the same of measurements that no member has seen: temperature and alarm.
+    parts : measurements of which cells are missing, that no member has seen: how unsure a part may leave the members. Whole
+        ones are left out; with fewer than 100 others, or None, parts are judged as whole measurements are.
     false_alarm_rate : share of measurements of the rivals that are taken for none of them.
 
     Raises
@@ -120,7 +127,14 @@ def seat_jury(
     none_scale, density_scale = _scale(spoken), _scale(far)
     alarm = fit_alarm(np.maximum(none_scale(spoken), density_scale(far)), false_alarm_rate=false_alarm_rate)
     return Jury(
-        tuple(members), temperature, densities, none_scale, density_scale, alarm, plain(description, name="description")
+        tuple(members),
+        temperature,
+        densities,
+        none_scale,
+        density_scale,
+        alarm,
+        plain(description, name="description"),
+        None if parts is None else _parts_scale(members, *parts, none=none),
     )
 
 
@@ -144,8 +158,9 @@ def hear(
         inputs = network_view(np.where(mask, values, np.float32(0.0))[heard], mask[heard])
         logits = ensemble_logits(_member_logits(jury.members, inputs))
         probabilities[heard] = calibrated(logits, temperature=jury.temperature)
-        strange = jury.none_scale(_none_score(logits))
-        whole = (mask[heard].any(axis=(2, 3)).mean(axis=1)) >= _WHOLE
+        whole = _is_whole(mask[heard])
+        spoken = _none_score(logits)
+        strange = np.where(whole, jury.none_scale(spoken), (jury.parts_scale or jury.none_scale)(spoken))
         if whole.any():
             far = jury.density_scale(_distance(jury.members, jury.densities, inputs[whole]))
             strange[whole] = np.maximum(strange[whole], far)
@@ -170,7 +185,7 @@ def save_jury(path: Path | str, jury: Jury, *, histories: Sequence[Sequence[Epoc
         "members": [packed(member, None, one, None) for member, one in zip(jury.members, past, strict=True)],
         "temperature": jury.temperature,
         "densities": [_density_content(one) for one in jury.densities],
-        "scales": [[one.centre, one.spread] for one in (jury.none_scale, jury.density_scale)],
+        "scales": [[one.centre, one.spread] for one in _scales(jury)],
         "alarm": {
             "false_alarm_rate": jury.alarm.false_alarm_rate,
             "held_out": torch.from_numpy(np.array(jury.alarm.held_out)),
@@ -193,7 +208,7 @@ def load_jury(path: Path | str) -> Jury:
     try:
         members = [unpacked(member, path) for member in content["members"]]
         held_out = content["alarm"]["held_out"].numpy()
-        none_scale, density_scale = (Scale(*one) for one in content["scales"])
+        none_scale, density_scale, *others = (Scale(*one) for one in content["scales"])
         return Jury(
             tuple(_classifier(member) for member in members),
             float(content["temperature"]),
@@ -202,9 +217,15 @@ def load_jury(path: Path | str) -> Jury:
             density_scale,
             fit_alarm(held_out, false_alarm_rate=content["alarm"]["false_alarm_rate"]),
             content["description"],
+            others[0] if others else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a jury of insdl: {error}") from error
+
+
+def _scales(jury: Jury) -> list[Scale]:
+    both = [jury.none_scale, jury.density_scale]
+    return both if jury.parts_scale is None else [*both, jury.parts_scale]
 
 
 def _classifier(member: Checkpoint) -> CellSetClassifier:
@@ -221,6 +242,21 @@ def _none_score(logits: _Reals) -> _Reals:
     """log P(none) - log P(any of the others)."""
     others = np.logaddexp.reduce(logits[:, :-1], axis=1)
     return np.asarray(logits[:, -1] - others)
+
+
+def _is_whole(seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Of which of the measurements, (n, cells, p, p), hardly a cell is missing."""
+    return np.asarray(seen.any(axis=(2, 3)).mean(axis=1) >= _WHOLE)
+
+
+def _parts_scale(
+    members: Sequence[CellSetClassifier], inputs: _Singles, labels: npt.NDArray[np.int64], *, none: int
+) -> Scale | None:
+    middle = inputs.shape[1] // 2
+    chosen = ~_is_whole(inputs[:, middle:] > 0) & (labels != none)
+    if chosen.sum() < _FEW:
+        return None
+    return _scale(_none_score(ensemble_logits(_member_logits(members, inputs[chosen]))))
 
 
 def _distance(members: Sequence[nn.Module], densities: Sequence[FeatureDensity], inputs: _Singles) -> _Reals:

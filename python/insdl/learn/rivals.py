@@ -115,6 +115,11 @@ def train_jury(
         members,
         training=training,
         held_out=held_out,
+        parts=measurements(
+            _source(configuration, settings.held_out // 2, settings.seed, "held out parts", physics),
+            settings.views,
+            settings.threads,
+        ),
         description={
             "configuration": configuration.model_dump(mode="json"),
             "settings": asdict(settings),
