@@ -7,6 +7,9 @@
 
 namespace insdl {
 
+// Pixels of a row of images with mirrors whose sums are known from a quarter of them.
+inline constexpr std::ptrdiff_t kQuarterRow = 64;
+
 // Counts of one image. The random number of a pixel is a function of (key, index, bin, pixel)
 // alone.
 struct CountingTask {
@@ -19,14 +22,16 @@ struct CountingTask {
     float lowest, highest;  // limits of what is written
     float* counts;          // (n_bins, n_pixels)
     // Pixels of a row where an image is its own mirror image in both directions, to the last bit of `mean`; else 0.
+    // Then only the quarter of larger h and k is read.
     std::ptrdiff_t mirrored_row;
 };
 
 struct CountingKernel {
     // The first pixel whose mean is not a number that can be counted, or -1.
     std::ptrdiff_t (*count)(const CountingTask*);
-    // sums: (n_bins) of the pixels of each bin.
-    void (*sums)(std::ptrdiff_t n_bins, std::ptrdiff_t n_pixels, const float* mean, double* sums);
+    // sums: (n_bins) of the pixels of each bin. quarter: of an image with rows of kQuarterRow that is its own mirror
+    // image only the pixels of larger h and k are there; the sums are those of the whole image, to the last bit.
+    void (*sums)(std::ptrdiff_t n_bins, std::ptrdiff_t n_pixels, const float* mean, bool quarter, double* sums);
     // Words of the generator, for the tests.
     void (*words)(std::uint64_t key, std::uint64_t index, std::ptrdiff_t bin, std::ptrdiff_t count,
                   std::uint32_t* words);

@@ -177,11 +177,12 @@ void exchange(const ImageView& image, double* points) {
     const std::ptrdiff_t n = image.n_grid, bins = image.n_values;
     for (std::ptrdiff_t h = 0; h < n; ++h)
         for (std::ptrdiff_t k = h + 1; k < n; ++k)
-            std::copy_n(points + (k * n + h) * bins, bins, points + (h * n + k) * bins);
+            for (std::ptrdiff_t b = 0; b < bins; ++b)  // few bins: a call of memmove would take longer
+                points[(h * n + k) * bins + b] = points[(k * n + h) * bins + b];
 }
 
 void fill_pixels(const ImageView& image, const ImageSettings& settings, int threads, Worker* workers, Canvas& canvas,
-                 Precision precision, void* out) {
+                 Precision precision, bool quarter, void* out) {
     const Kernel& kernel = lane_kernel(false);
     const std::size_t size = kernel.pixel_workspace(&image);
     canvas.stencils.prepare(image, settings);
@@ -197,12 +198,19 @@ void fill_pixels(const ImageView& image, const ImageSettings& settings, int thre
     parallel_blocks(image.n_block, 1, threads, [&](std::ptrdiff_t b, std::ptrdiff_t, int thread) {
         const ImageBlock& block = image.blocks[b];
         const StencilView along_h = canvas.stencils.along_h(b), along_k = canvas.stencils.along_k(b);
-        PixelTask task{&image,       block.first_bin,
-                       block.n_bins, along_h,
-                       along_k,      canvas.points.data(),
-                       1.0 - twin,   twin,
-                       false,        precision == Precision::kSingle,
-                       out,          workers[thread].pixels.get(size)};
+        PixelTask task{&image,
+                       block.first_bin,
+                       block.n_bins,
+                       along_h,
+                       along_k,
+                       canvas.points.data(),
+                       1.0 - twin,
+                       twin,
+                       false,
+                       precision == Precision::kSingle,
+                       quarter,
+                       out,
+                       workers[thread].pixels.get(size)};
         task.coupling = block.energy_slope * block.sigma_q * block.sigma_q * settings.width_factor;
         task.first_derivative = image.first_derivative[b];
         task.slope_h = canvas.stencils.along_h(b, Derivative::kFirst);
@@ -277,11 +285,13 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
         } else if (output.counting) {
             const std::ptrdiff_t pixels = view.n_bins * view.n_pixel * view.n_pixel;
             canvas.expected.resize(static_cast<std::size_t>(pixels));
-            fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, canvas.expected.data());
+            const bool mirrored = is_symmetric(view, settings[set]), quarter = mirrored && view.n_pixel == kQuarterRow;
+            fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, quarter,
+                        canvas.expected.data());
             count_image(*output.counting, set, canvas.expected.data(), static_cast<float*>(output.image) + set * pixels,
-                        is_symmetric(view, settings[set]) ? view.n_pixel : 0, uncountable);
+                        mirrored ? view.n_pixel : 0, quarter, uncountable);
         } else {
-            fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, image);
+            fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, false, image);
         }
     });
     if (output.counting) uncountable.check(*output.counting);

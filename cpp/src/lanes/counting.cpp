@@ -8,6 +8,7 @@ namespace INSDL_ISA {
 namespace {
 
 constexpr float kManyCounts = 4.0F;
+constexpr float kNoLimit = 3.4e38F;
 constexpr int kMostTerms = 32;  // of the sum for few counts: 4 counts become 32 once in 1e17
 
 struct Reciprocals {
@@ -42,7 +43,8 @@ INSDL_INLINE Many many_counts(const Many& mean, const Words* word) {
     Many whole;
     for (int u = 0; u < kUnits; ++u)
         whole.v[u] = __builtin_convertvector(__builtin_convertvector(q.v[u], Whole), Reals);
-    return select(mean > Many(8388608.0F), q, whole);  // whole already, and may not fit the conversion
+    const auto large = mean > Many(8388608.0F);  // whole already, and may not fit the conversion
+    return any(large) ? select(large, q, whole) : whole;
 }
 
 // exp(-x / 4) on 0 to 4, a Chebyshev fit to 2e-8.
@@ -82,10 +84,15 @@ INSDL_INLINE Many poisson(const Many& mean, const Words* word) {
     return select(many, many_counts(max(mean, Many(kManyCounts)), word), few);
 }
 
+// Asks for the cache lines that counts are written to next: the random words take long enough for them to arrive.
+INSDL_INLINE void fetch_to_write(const float* to, std::ptrdiff_t count) {
+    for (std::ptrdiff_t k = 0; k < count; k += 16) __builtin_prefetch(to + k, 1);
+}
+
 // What the pixels of a bin have in common.
 struct Bin {
     float scale, offset, sigma, lowest, highest;
-    bool subtracted;
+    bool subtracted, limited;
 };
 
 // Counts of a pack of pixels from their words.
@@ -94,7 +101,7 @@ INSDL_INLINE Many counts_of(const Bin& bin, const Many& mean, const Words* word)
     const Many noise(bin.sigma * bin.sigma);
     const Many found =
         bin.subtracted ? mean + sqrt(noise + max(mean, Many(0.0F))) * normal(word) : poisson<kMeans>(mean, word);
-    return max(min(found, Many(bin.highest)), Many(bin.lowest));
+    return bin.limited ? max(min(found, Many(bin.highest)), Many(bin.lowest)) : found;
 }
 
 // The first lane whose mean cannot be counted, or -1. Signed means only make sense where something was subtracted.
@@ -144,16 +151,16 @@ INSDL_INLINE V reversed(const V& lanes) {
 // As count_group for two groups that are mirror images of each other, each of whole rows of `row` pixels that are their
 // own mirror images. Four pixels share a mean, so that a pack holds a vector of pixels and its three mirror images:
 // what follows from the mean alone is the same in each of its four vectors, and the compiler works it out once.
-INSDL_INLINE std::ptrdiff_t count_mirrored(const Bin& bin, std::ptrdiff_t row, const float* means,
+INSDL_INLINE std::ptrdiff_t count_mirrored(const Bin& bin, std::ptrdiff_t row, const float* other_means,
                                            const std::uint32_t* words, const std::uint32_t* other_words, float* counts,
                                            float* other_counts) {
-    using One = Lanes<float, 1>;
     for (std::ptrdiff_t begin = 0; begin < kGroup; begin += row)
         for (std::ptrdiff_t k = 0; k < row / 2; k += kLanes) {
-            const One one = One(bin.scale) * One::load(means + begin + k) + One(bin.offset);
+            const std::ptrdiff_t there = kGroup - row - begin, end = row - kLanes - k;
+            One one = One(bin.scale) * One::load(other_means + there + end) + One(bin.offset);
+            one.v[0] = reversed(one.v[0]);
             const std::ptrdiff_t bad = uncountable_lane(bin, one);
             if (bad >= 0) return begin + k + bad;
-            const std::ptrdiff_t there = kGroup - row - begin, end = row - kLanes - k;
             const std::ptrdiff_t place[2] = {begin + k, begin + end}, other[2] = {there + k, there + end};
             Words word[kUnits];
             __builtin_memcpy(word, words + place[0], sizeof(Words));
@@ -177,27 +184,30 @@ INSDL_INLINE std::ptrdiff_t count_mirrored(const Bin& bin, std::ptrdiff_t row, c
 
 // One bin of an image with mirrors.
 std::ptrdiff_t count_mirrored_bin(const CountingTask& task, const Bin& bin, std::ptrdiff_t b) {
-    std::uint32_t words[kGroup], other_words[kGroup];
+    alignas(64) std::uint32_t words[kGroup], other_words[kGroup];
     const std::ptrdiff_t groups = task.n_pixels / kGroup;
     for (std::ptrdiff_t group = 0; group < groups / 2; ++group) {
         const std::ptrdiff_t other = groups - 1 - group, begin = b * task.n_pixels + group * kGroup;
+        fetch_to_write(task.counts + begin, kGroup);
+        fetch_to_write(task.counts + b * task.n_pixels + other * kGroup, kGroup);
         group_words(task.key, task.index, b, group, words);
         group_words(task.key, task.index, b, other, other_words);
         const std::ptrdiff_t bad =
-            count_mirrored(bin, task.mirrored_row, task.mean + begin, words, other_words, task.counts + begin,
-                           task.counts + b * task.n_pixels + other * kGroup);
+            count_mirrored(bin, task.mirrored_row, task.mean + b * task.n_pixels + other * kGroup, words, other_words,
+                           task.counts + begin, task.counts + b * task.n_pixels + other * kGroup);
         if (bad >= 0) return begin + bad;
     }
     return -1;
 }
 
 std::ptrdiff_t count_bin(const CountingTask& task, const Bin& bin, std::ptrdiff_t b) {
-    std::uint32_t words[kGroup];
+    alignas(64) std::uint32_t words[kGroup];
     float copy[kGroup];
     for (std::ptrdiff_t begin = 0; begin < task.n_pixels; begin += kGroup) {
         const std::ptrdiff_t left = task.n_pixels - begin, used = left < kGroup ? left : kGroup;
         const float* means = task.mean + b * task.n_pixels + begin;
         float* counts = task.counts + b * task.n_pixels + begin;
+        fetch_to_write(counts, used);
         group_words(task.key, task.index, b, begin / kGroup, words);
         std::ptrdiff_t bad;
         if (used == kGroup) {
@@ -219,27 +229,56 @@ std::ptrdiff_t count_image(const CountingTask* given) {
     const bool mirrored = (row == 32 || row == 64 || row == kGroup) && task.n_pixels % (2 * kGroup) == 0;
     for (std::ptrdiff_t b = 0; b < task.n_bins; ++b) {
         const bool subtracted = task.sigma != nullptr;
-        const Bin bin{task.scale,  task.offset[b], subtracted ? task.sigma[b] : 0.0F,
-                      task.lowest, task.highest,   subtracted};
+        const Bin bin{task.scale,
+                      task.offset[b],
+                      subtracted ? task.sigma[b] : 0.0F,
+                      task.lowest,
+                      task.highest,
+                      subtracted,
+                      subtracted || task.lowest > 0.0F || task.highest < kNoLimit};
         const std::ptrdiff_t bad = mirrored ? count_mirrored_bin(task, bin, b) : count_bin(task, bin, b);
         if (bad >= 0) return bad;
     }
     return -1;
 }
 
-// In 64 lanes whatever the registers: the same sums on every processor.
-void sum_bins(std::ptrdiff_t n_bins, std::ptrdiff_t n_pixels, const float* mean, double* sums) {
-    using Wide = Lanes<float, 256 / kBytes>;
+// Sums of whole images that have mirrors from the quarter of larger h and k: sum_bins in its own order.
+void sum_quarters(std::ptrdiff_t n_bins, const float* mean, double* sums) {
+    constexpr std::ptrdiff_t kHalf = kQuarterRow / 2;
+    using Row = Lanes<float, static_cast<int>(kHalf) / kLanes>;
+    for (std::ptrdiff_t b = 0; b < n_bins; ++b) {
+        const float* from = mean + b * kQuarterRow * kQuarterRow;
+        Row lanes(0.0F);
+        for (std::ptrdiff_t row = kQuarterRow - 1; row >= kHalf; --row)
+            lanes += Row::load(from + row * kQuarterRow + kHalf);
+        float parts[kHalf];
+        lanes.store(parts);
+        double sum = 0.0;
+        for (std::ptrdiff_t l = kHalf - 1; l >= 0; --l) sum += 4.0 * static_cast<double>(parts[l]);
+        sums[b] = sum;
+    }
+}
+
+// In 64 lanes whatever the registers: the same sums on every processor. Pixels from both ends come in pairs, and so do
+// the lanes, so that a quarter of an image with mirrors and rows of 64 pixels has all that there is to add.
+void sum_bins(std::ptrdiff_t n_bins, std::ptrdiff_t n_pixels, const float* mean, bool quarter, double* sums) {
+    if (quarter) return sum_quarters(n_bins, mean, sums);
+    using Wide = Lanes<float, static_cast<int>(kQuarterRow) / kLanes>;
+    constexpr int kUnits = Wide::kWidth / kLanes;
+    const std::ptrdiff_t paired = n_pixels / (2 * Wide::kWidth) * Wide::kWidth;
     for (std::ptrdiff_t b = 0; b < n_bins; ++b) {
         const float* from = mean + b * n_pixels;
         Wide lanes(0.0F);
-        std::ptrdiff_t k = 0;
-        for (; k + Wide::kWidth <= n_pixels; k += Wide::kWidth) lanes += Wide::load(from + k);
+        for (std::ptrdiff_t k = 0; k < paired; k += Wide::kWidth) {
+            const Wide first = Wide::load(from + k), last = Wide::load(from + n_pixels - Wide::kWidth - k);
+            for (int u = 0; u < kUnits; ++u) lanes.v[u] += first.v[u] + reversed(last.v[kUnits - 1 - u]);
+        }
         float parts[Wide::kWidth];
         lanes.store(parts);
         double sum = 0.0;
-        for (const float part : parts) sum += static_cast<double>(part);
-        for (; k < n_pixels; ++k) sum += static_cast<double>(from[k]);
+        for (int l = 0; l < Wide::kWidth / 2; ++l)
+            sum += static_cast<double>(parts[l]) + static_cast<double>(parts[Wide::kWidth - 1 - l]);
+        for (std::ptrdiff_t k = paired; k < n_pixels - paired; ++k) sum += static_cast<double>(from[k]);
         sums[b] = sum;
     }
 }

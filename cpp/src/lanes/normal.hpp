@@ -7,6 +7,7 @@ namespace insdl::INSDL_ISA {
 
 // kUnits vectors side by side hide the latency of each other's polynomials.
 inline constexpr int kUnits = 4;
+using One = Lanes<float, 1>;
 using Many = Lanes<float, kUnits>;
 using Reals = Native<float>::Vector;
 using Whole = Native<float>::Mask;

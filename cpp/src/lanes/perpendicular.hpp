@@ -20,12 +20,13 @@ struct Projection {
 };
 
 // along: Q.direction of every row. side 1 is -Q, where the rows of odd parity change sign; `along` has that sign
-// already.
-template <class R>
+// already. kRows: the number of rows, or 0 where it is known only at run time.
+template <int kRows = 0, class R>
 INSDL_INLINE R perpendicular(const ShiftRows& rows, int side, const R* re, const R* im, const R* along,
                              const Projection<R>& projection) {
+    const int n_rows = kRows ? kRows : rows.n_rows;
     R total(0.0), along_re(0.0), along_im(0.0);
-    for (int r = 0; r < rows.n_rows; ++r) {
+    for (int r = 0; r < n_rows; ++r) {
         total += re[r] * re[r] + im[r] * im[r];
         along_re += along[r] * re[r];
         along_im += along[r] * im[r];

@@ -134,7 +134,7 @@ INSDL_INLINE void put_image(const PixelTask& task, T* out, const Bins* sums) {
         put_sums<true>(task, out, sums);
     else
         put_sums<false>(task, out, sums);
-    if (task.along_k.n_pixel < task.image->n_pixel) put_mirror_images(task, out);
+    if (task.along_k.n_pixel < task.image->n_pixel && !task.quarter) put_mirror_images(task, out);
 }
 
 // sums[pixel h, pixel k, bin] of weights times points. rows: room for kRows * pixels along k * vectors.

@@ -169,10 +169,10 @@ INSDL_INLINE R form_factor_at(const ImageView& image, const R& squared) {
 }
 
 // Adds to values the intensities of one mode, whose rows are `n` apart, without the form factor.
-template <int kSides, class R>
+template <int kSides, int kRows, class R>
 INSDL_INLINE void add_mode(const ImageView& image, const R* rows, int n, const R* turns,
                            const R (&along)[kSides][kMostShiftRows], const Projection<R>& projection, R* values) {
-    const int n_rows = image.rows.n_rows;
+    const int n_rows = kRows ? kRows : image.rows.n_rows;
     R vr[kSides][kMostShiftRows], vi[kSides][kMostShiftRows];
     for (int r = 0; r < n_rows; ++r)
         for (int side = 0; side < kSides; ++side) {
@@ -193,13 +193,14 @@ INSDL_INLINE void add_mode(const ImageView& image, const R* rows, int n, const R
         }
     }
     for (int side = 0; side < kSides; ++side)
-        values[side] += perpendicular(image.rows, side, vr[side], vi[side], along[side], projection);
+        values[side] += perpendicular<kRows>(image.rows, side, vr[side], vi[side], along[side], projection);
 }
 
-// Intensities of the modes at +(q + G), kSides = 2: and at -(q + G), into the points' bins.
-template <int kSides, class R, class M>
+// Intensities of the modes at +(q + G), kSides = 2: and at -(q + G), into the points' bins. kRows: the number of rows,
+// so that they stay in registers, or 0 where it is known only at run time.
+template <int kSides, int kRows, class R, class M>
 INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R* in_plane, Points<R, M>& work) {
-    const int n = form.n, n_rows = image.rows.n_rows;
+    const int n = form.n, n_rows = kRows ? kRows : image.rows.n_rows;
     const R zero(0.0);
     for (std::ptrdiff_t k = 0; k < image.n_values; ++k) {
         work.plus[k] = zero;
@@ -242,7 +243,7 @@ INSDL_INLINE void spectra(const FormView& form, const ImageView& image, const R*
             R value[kSides];
             for (int side = 0; side < kSides; ++side) value[side] = zero;
             for (int other = m; other < n && work.first_of[other] == m; ++other)
-                add_mode<kSides>(image, work.rows + other, n, work.turns, along, projection, value);
+                add_mode<kSides, kRows>(image, work.rows + other, n, work.turns, along, projection, value);
             const R factor = select(reached, form_factor_at(image, squared), zero);
             for (int side = 0; side < kSides; ++side) value[side] *= factor;
             const R* weights = work.weights + m * image.n_values;
@@ -321,10 +322,12 @@ void points_of_form(const ImageTask& task) {
             const R h = R::load(q) + R(image.shift[2 * g]), k = R::load(q + kWidth) + R(image.shift[2 * g + 1]);
             R in_plane[3];
             for (int a = 0; a < 3; ++a) in_plane[a] = h * R(image.in_plane[0][a]) + k * R(image.in_plane[1][a]);
-            if (image.mirrored) {
-                spectra<1>(form, image, in_plane, work);
+            if (image.mirrored && image.rows.n_rows == 2) {  // one collinear structure
+                spectra<1, 2>(form, image, in_plane, work);
+            } else if (image.mirrored) {
+                spectra<1, 0>(form, image, in_plane, work);
             } else {
-                spectra<2>(form, image, in_plane, work);
+                spectra<2, 0>(form, image, in_plane, work);
                 put_points(image.n_values, work.minus, minus, used, task.points, work.nowhere);
             }
             put_points(image.n_values, work.plus, plus, used, task.points, work.nowhere);
