@@ -104,6 +104,10 @@ def test_the_script_is_complete() -> None:
     for line in ("--array=0-39", "--cpus-per-task=8", "--mem-per-cpu=2G", "--time=1-12:00:00", "--requeue"):
         assert f"\n#SBATCH {line}\n" in script
     assert '--part "${SLURM_ARRAY_TASK_ID}/40"' in script
+    options = ("--samples", 700, "--seed", 3, "--shard-size", 50, "--content", "parameters", "--compression", 4)
+    assert " --samples 700 --seed 3 --shard-size 50 --content parameters --compression 4 --part " in run(
+        "slurm", "pcsmo", "out", *options
+    )
     for wrong in ({"memory": "much"}, {"limit": "1 hour"}):
         with pytest.raises(ValueError, match="must be"):
             array_script("pcsmo", Path("out"), **{"tasks": 1, "cpus": 1, "memory": "1G", "limit": "60", **wrong})

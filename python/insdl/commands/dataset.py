@@ -132,8 +132,11 @@ def status(out: Path) -> None:
 @click.option("--cpus", type=click.IntRange(1), default=16, show_default=True, help="Processors of a task.")
 @click.option("--memory", default="1G", show_default=True, help="Memory of a processor.")
 @click.option("--time", "limit", default="04:00:00", show_default=True, help="Time limit of a task.")
-@click.option("--shard-size", type=click.IntRange(1), help="Images of a shard.")
-@click.option("--content", type=click.Choice(["images", "parameters"]), help="As in make.")
+@click.option("--samples", type=click.IntRange(1), help="As in make, like the rest.")
+@click.option("--seed", type=click.IntRange(0))
+@click.option("--shard-size", type=click.IntRange(1))
+@click.option("--content", type=click.Choice(["images", "parameters"]))
+@click.option("--compression", type=click.IntRange(0, 9))
 def slurm(
     config: str,
     out: Path,
@@ -141,8 +144,11 @@ def slurm(
     cpus: int,
     memory: str,
     limit: str,
+    samples: int | None,
+    seed: int | None,
     shard_size: int | None,
     content: str | None,
+    compression: int | None,
 ) -> None:
     """Print an sbatch script that makes the data set CONFIG in OUT with an array of tasks.
 
@@ -150,7 +156,8 @@ def slurm(
     """
     from insdl.commands.slurm import array_script
 
-    options = {"--shard-size": shard_size, "--content": content}
+    options = {"--samples": samples, "--seed": seed, "--shard-size": shard_size, "--content": content}
+    options["--compression"] = compression
     extra = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     job = guarded(lambda: array_script(config, out, tasks=tasks, cpus=cpus, memory=memory, limit=limit, options=extra))
     click.echo(job, nl=False)
