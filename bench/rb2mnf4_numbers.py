@@ -33,9 +33,19 @@ WINDOWS = {
 }
 
 
-def settings_of(windows: str, epochs: int, maps: int) -> Rb2mnf4Settings:
+class KnownInstrument(Rb2mnf4Settings):
+    """The job where nothing of the instrument has to be learned: widths known, backgrounds flat, a fifth of the counts."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """As `Rb2mnf4Settings.configuration`."""
+        return clean(super().configuration)
+
+
+def settings_of(windows: str, instrument: str, epochs: int, maps: int) -> Rb2mnf4Settings:
     """The default job in these windows."""
-    given = Rb2mnf4Settings(windows=WINDOWS[windows], threads=1, training_images=maps)
+    kind = KnownInstrument if instrument == "known" else Rb2mnf4Settings
+    given = kind(windows=WINDOWS[windows], threads=1, training_images=maps)
     return replace(given, training=replace(given.training, epochs=epochs))
 
 
@@ -158,12 +168,13 @@ def main() -> None:
     parser.add_argument("what", choices=["train", "test"])
     parser.add_argument("file", type=Path)
     parser.add_argument("--windows", choices=list(WINDOWS), default="four")
+    parser.add_argument("--instrument", choices=["unknown", "known"], default="unknown", help="widths and backgrounds")
     parser.add_argument("--epochs", type=int, default=Rb2mnf4Settings().training.epochs)
     parser.add_argument("--maps", type=int, default=Rb2mnf4Settings().training_images, help="maps of an epoch")
     parser.add_argument("--parts", nargs="+", default=["counts", "shifts", "refined", "repeated"])
     given = parser.parse_args()
     if given.what == "train":
-        result = train(given.file, settings_of(given.windows, given.epochs, given.maps))
+        result = train(given.file, settings_of(given.windows, given.instrument, given.epochs, given.maps))
     else:
         result = test(given.file, given.parts)
     json.dump(result, sys.stdout, indent=1)
