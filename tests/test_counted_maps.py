@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from insdl.dataset.configuration import configuration, load_configuration
+from insdl.dataset.configured import ConfiguredSource
 from insdl.dataset.counted_maps import CountedMaps, MapNuisances, map_view, with_counts, with_windows
+from insdl.dataset.distribution import bounds
 
 NAMES = ("J1", "J2", "D", "energy_zero")
 
@@ -85,6 +87,21 @@ def test_what_has_no_equivalent_is_filled_with_what_is_typical():
     assert view[0, 0] == pytest.approx(np.array([[1.0, 1.0], [1.0, 0.7]]), rel=1e-6)
     with pytest.raises(ValueError, match="map 0 holds no counts"):
         map_view(np.zeros((1, 1, 4, 4)), measured)
+
+
+def test_other_windows_share_the_same_counts():
+    """One window of the same time of measuring: as many counts in a map, so that networks of it see the same range."""
+    given = load_configuration("rb2mnf4")
+    one = with_windows(given, [(1.0, 8.0)])
+    totals = []
+    for chosen in (given, one):
+        source = ConfiguredSource(chosen)
+        low, high = bounds(chosen.detection.scale.value)
+        totals.append((low * source.detector.measured.sum(), high * source.detector.measured.sum()))
+    assert totals[1] == pytest.approx(totals[0], rel=1e-12)
+    factor = given.detection.scale.model_copy(update={"kind": "factor", "value": 2.0})
+    kept = given.model_copy(update={"detection": given.detection.model_copy(update={"scale": factor})})
+    assert with_windows(kept, [(1.0, 8.0)]).detection.scale == factor
 
 
 def test_windows_can_be_changed_and_wrong_arguments_are_refused():

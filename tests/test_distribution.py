@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from insdl.dataset.distribution import Choice, Distribution, LogUniform, Normal, Uniform, bounds, draw
+from insdl.dataset.distribution import Choice, Distribution, LogUniform, Normal, Uniform, bounds, draw, times
 
 
 class _Holder(BaseModel):
@@ -44,6 +44,22 @@ def test_draws_follow_their_distribution() -> None:
     uneven = [draw(Choice(values=[1.0, 2.0, 5.0], weights=[1.0, 0.0, 3.0]), rng) for _ in range(3000)]
     assert [uneven.count(v) / 3000 for v in (1.0, 2.0, 5.0)] == pytest.approx([0.25, 0.0, 0.75], abs=0.03)
     assert bounds(Choice(values=[3.0, -1.0, 2.0])) == (-1.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        4.0,
+        Uniform(low=-1.0, high=2.0),
+        LogUniform(low=0.5, high=4.0),
+        Normal(mean=1.0, sigma=2.0, low=0.5, high=4.0),
+        Choice(values=[1.0, 2.0, 5.0], weights=[1.0, 0.5, 3.0]),
+    ],
+)
+def test_a_multiple_of_a_distribution_draws_multiples(distribution: Any) -> None:
+    one, other = np.random.default_rng(5), np.random.default_rng(5)
+    for _ in range(20):
+        assert draw(times(distribution, 3.0), one) == pytest.approx(3.0 * draw(distribution, other), rel=1e-12)
 
 
 def test_every_distribution_takes_one_random_number() -> None:

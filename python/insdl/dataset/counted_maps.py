@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from insdl.dataset.configuration import Configuration, PoissonCounting
 from insdl.dataset.configured import MAX_ATTEMPTS, ConfiguredSource
+from insdl.dataset.distribution import times
 from insdl.dataset.randomness import generator
 from insdl.dataset.square_fold import fold_square
 from insdl.instrument.counts import count_images
@@ -234,10 +235,14 @@ def with_counts(configuration: Configuration, counts: float) -> Configuration:
 
 
 def with_windows(configuration: Configuration, windows: Sequence[tuple[float, float]]) -> Configuration:
-    """The configuration with other energy windows (meV) at its one incident energy."""
+    """The configuration with other energy windows (meV) at its one incident energy; a map has as many counts as before."""
     blocks = configuration.frame.blocks
     if len(blocks) != 1:
         raise ValueError(f"windows can be changed where there is one incident energy, got {len(blocks)}")
     block = blocks[0].model_copy(update={"bins": [(float(low), float(high)) for low, high in windows]})
     frame = configuration.frame.model_copy(update={"blocks": [block]})
-    return configuration.model_copy(update={"frame": frame})
+    scale, factor = configuration.detection.scale, len(blocks[0].bins) / len(windows)
+    if scale.kind == "mean":  # of a pixel, of which there are now more or fewer
+        scale = scale.model_copy(update={"value": times(scale.value, factor)})
+    detection = configuration.detection.model_copy(update={"scale": scale})
+    return configuration.model_copy(update={"frame": frame, "detection": detection})

@@ -133,3 +133,13 @@ def bounds(distribution: float | Uniform | LogUniform | Normal | Choice) -> tupl
     if isinstance(distribution, Choice):
         return min(distribution.values), max(distribution.values)
     return float(distribution), float(distribution)
+
+
+def times(distribution: float | Uniform | LogUniform | Normal | Choice, factor: float) -> Any:
+    """The distribution of a positive factor times the number."""
+    if isinstance(distribution, Choice):
+        return distribution.model_copy(update={"values": [factor * value for value in distribution.values]})
+    if isinstance(distribution, Uniform | LogUniform | Normal):
+        names = ("low", "high", "mean", "sigma") if isinstance(distribution, Normal) else ("low", "high")
+        return distribution.model_copy(update={name: factor * getattr(distribution, name) for name in names})
+    return factor * float(distribution)
