@@ -54,7 +54,7 @@ class Rb2mnf4Settings:
     training_images: int = 5000
     validation_images: int = 1000
     posterior_images: int = 8000
-    training: TrainingSettings = TrainingSettings(epochs=32, batch_size=64, learning_rate=3e-3)
+    training: TrainingSettings = TrainingSettings(epochs=64, batch_size=64, learning_rate=3e-3)
     test_images: int = 1000
     refined_images: int = 100
     own_counts: float = 1e6

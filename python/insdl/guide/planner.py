@@ -37,8 +37,8 @@ class PlannerSettings:
     surrogate : of the training. seed : of everything.
     """
 
-    images: int = 3000
-    held: int = 150
+    images: int = 12000
+    held: int = 300
     foreign: int = 100
     pool: int = 2
     components: tuple[int, int] = (16, 6)

@@ -23,8 +23,8 @@ class SurrogateSettings:
         to zero along a cosine. seed : of weights and order.
     """
 
-    width: int = 192
-    epochs: int = 100
+    width: int = 320
+    epochs: int = 120
     batch_size: int = 64
     learning_rate: float = 2e-3
     seed: int = 0

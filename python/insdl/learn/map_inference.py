@@ -45,7 +45,7 @@ class MapInferenceSettings:
     components : principal components of the baseline; fewer are taken where there are few pairs.
     """
 
-    training: TrainingSettings = TrainingSettings(epochs=32, samples_per_epoch=5000, batch_size=64, learning_rate=3e-3)
+    training: TrainingSettings = TrainingSettings(epochs=64, samples_per_epoch=5000, batch_size=64, learning_rate=3e-3)
     examples: int = 400
     pairs: int = 8000
     validation: int = 1000
