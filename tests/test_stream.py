@@ -221,7 +221,11 @@ def _small(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 HALF_READ = """
+import multiprocessing.queues as queues
+import multiprocessing.resource_tracker as tracker
 import sys
+import threading
+import time
 sys.path.insert(0, {tests!r})
 from insdl.dataset.order import EpochOrder
 from insdl.dataset.reader import SourceReader
@@ -235,6 +239,22 @@ def look() -> None:
         if number == 2:
             return
 
+
+# Threads that send to the workers end while the interpreter does, and are slow to say that their semaphores are gone.
+unregister, feed = tracker.unregister, queues.Queue._feed
+
+
+def slowly(*name: str) -> None:
+    time.sleep(0.5 * (threading.current_thread() is not threading.main_thread()))
+    unregister(*name)
+
+
+def a_little_longer(*queue: object) -> None:
+    feed(*queue)
+    time.sleep(0.01)
+
+
+tracker.unregister, queues.Queue._feed = slowly, staticmethod(a_little_longer)
 
 if __name__ == "__main__":
     look()

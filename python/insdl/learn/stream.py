@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing.context import SpawnContext
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -162,11 +163,30 @@ class ImageStream:
                 num_workers=self._workers,
                 prefetch_factor=self._ahead,
                 persistent_workers=True,
-                multiprocessing_context="spawn",  # threads of the kernel and open files do not survive a fork
+                multiprocessing_context=_Workers(),
                 worker_init_fn=_leave_at_once,
             )
         self._keys.wanted = wanted
         yield from self._loader
+
+
+class _Workers(SpawnContext):
+    """Starts workers anew: threads of the kernel and open files do not survive a fork.
+
+    torch tells the threads that send wanted batches to its workers to end without being waited for. One that ends together
+    with the interpreter may lose the message that its semaphores are gone, and Python warns of leaked ones. What they send
+    is a few bytes, so that waiting for them takes no time.
+    """
+
+    def Queue(self, maxsize: int = 0) -> Any:
+        """A queue whose thread is waited for when the process ends."""
+        made: Any = super().Queue(maxsize)
+        made.cancel_join_thread = _wait_for_it
+        return made
+
+
+def _wait_for_it() -> None:
+    """In place of not waiting."""
 
 
 def _leave_at_once(_: int) -> None:
