@@ -25,14 +25,14 @@ void Uncountable::check(const CountingInput& input) const {
 }
 
 void count_image(const CountingInput& input, std::ptrdiff_t image, const float* mean, float* counts,
-                 std::ptrdiff_t mirrored_row, bool quarter, Uncountable& uncountable) {
+                 std::ptrdiff_t mirrored_row, Uncountable& uncountable) {
     const CountingKernel& kernel = counting_kernel();
     const float *background = input.background + image * input.n_bins, *offset = background;
     float scale = input.scale[image];
     std::vector<float> levels;
     if (input.level == CountLevel::kRelative) {
         std::vector<double> sums(static_cast<std::size_t>(input.n_bins));
-        kernel.sums(input.n_bins, input.n_pixels, mean, quarter, sums.data());
+        kernel.sums(input.n_bins, input.n_pixels, mean, mirrored_row == kQuarterRow, sums.data());
         double total = 0.0;
         for (const double sum : sums) total += sum;
         const auto pixels = static_cast<double>(input.n_pixels);
@@ -59,7 +59,7 @@ void count_images(const CountingInput& input, int threads, const float* mean, fl
     const std::ptrdiff_t size = input.n_bins * input.n_pixels;
     Uncountable uncountable;
     parallel_blocks(input.n_images, 1, threads, [&](std::ptrdiff_t image, std::ptrdiff_t, int) {
-        count_image(input, image, mean + image * size, counts + image * size, 0, false, uncountable);
+        count_image(input, image, mean + image * size, counts + image * size, 0, uncountable);
     });
     uncountable.check(input);
 }

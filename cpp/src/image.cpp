@@ -198,19 +198,13 @@ void fill_pixels(const ImageView& image, const ImageSettings& settings, int thre
     parallel_blocks(image.n_block, 1, threads, [&](std::ptrdiff_t b, std::ptrdiff_t, int thread) {
         const ImageBlock& block = image.blocks[b];
         const StencilView along_h = canvas.stencils.along_h(b), along_k = canvas.stencils.along_k(b);
-        PixelTask task{&image,
-                       block.first_bin,
-                       block.n_bins,
-                       along_h,
-                       along_k,
-                       canvas.points.data(),
-                       1.0 - twin,
-                       twin,
-                       false,
-                       precision == Precision::kSingle,
-                       quarter,
-                       out,
-                       workers[thread].pixels.get(size)};
+        PixelTask task{&image,       block.first_bin,
+                       block.n_bins, along_h,
+                       along_k,      canvas.points.data(),
+                       1.0 - twin,   twin,
+                       false,        precision == Precision::kSingle,
+                       out,          workers[thread].pixels.get(size)};
+        task.quarter = quarter;
         task.coupling = block.energy_slope * block.sigma_q * block.sigma_q * settings.width_factor;
         task.first_derivative = image.first_derivative[b];
         task.slope_h = canvas.stencils.along_h(b, Derivative::kFirst);
@@ -285,11 +279,11 @@ void ImagePlan::simulate(const Model& model, std::ptrdiff_t n_sets, const double
         } else if (output.counting) {
             const std::ptrdiff_t pixels = view.n_bins * view.n_pixel * view.n_pixel;
             canvas.expected.resize(static_cast<std::size_t>(pixels));
-            const bool mirrored = is_symmetric(view, settings[set]), quarter = mirrored && view.n_pixel == kQuarterRow;
-            fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, quarter,
-                        canvas.expected.data());
+            const std::ptrdiff_t mirrored_row = is_symmetric(view, settings[set]) ? view.n_pixel : 0;
+            fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision,
+                        mirrored_row == kQuarterRow, canvas.expected.data());
             count_image(*output.counting, set, canvas.expected.data(), static_cast<float*>(output.image) + set * pixels,
-                        mirrored ? view.n_pixel : 0, quarter, uncountable);
+                        mirrored_row, uncountable);
         } else {
             fill_pixels(view, settings[set], inner, team_of_image, canvas, output.precision, false, image);
         }

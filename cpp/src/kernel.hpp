@@ -175,11 +175,11 @@ struct PixelTask {
     StencilView along_h, along_k;
     const double* points;  // (n_grid * n_grid, n_values) and a vector of anything behind it
     double here, there;
-    bool add;      // to what is in `out` already
-    bool single;   // out holds floats
-    bool quarter;  // of an image with mirrors only the pixels with larger h and k are written
-    void* out;     // (n_bins, n_pixel, n_pixel)
+    bool add;     // to what is in `out` already
+    bool single;  // out holds floats
+    void* out;    // (n_bins, n_pixel, n_pixel)
     void* workspace;
+    bool quarter = false;  // of an image with mirrors only the pixels with larger h and k are written
     // Where the resolution couples energy and momentum: see lanes/coupled.hpp.
     double coupling = 0.0;  // c: Cov(E, Q) = c Q, meV
     std::ptrdiff_t first_derivative = 0;

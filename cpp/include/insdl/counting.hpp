@@ -35,10 +35,10 @@ class Uncountable {
 };
 
 // mean, counts: (n_bins, n_pixels) of one image, which may be the same memory. mirrored_row: the pixels of a row where
-// the image is its own mirror image in both directions, to the last bit, else 0; a matter of speed only. quarter: then
-// only the pixels of larger h and k have a mean (rows of 64 pixels).
+// the image is its own mirror image in both directions, to the last bit, else 0; a matter of speed only. With rows of
+// kQuarterRow pixels only those of larger h and k need a mean then.
 void count_image(const CountingInput& input, std::ptrdiff_t image, const float* mean, float* counts,
-                 std::ptrdiff_t mirrored_row, bool quarter, Uncountable& uncountable);
+                 std::ptrdiff_t mirrored_row, Uncountable& uncountable);
 
 // mean, counts: (n_images, n_bins, n_pixels), may be the same memory. Fails where a mean count is not finite, or
 // negative for Poisson counts. Bitwise the same for any number of threads and any instruction set.

@@ -34,19 +34,28 @@ def dataset() -> None:
     """Data sets of simulated images, of any size: sharded, hashed, resumable."""
 
 
+def _contents(command: Any) -> Any:
+    """What a data set holds: the options of make, and of the script that calls it."""
+    for option in (
+        click.option("--compression", type=click.IntRange(0, 9), help="Level of gzip. Default: 1."),
+        click.option("--content", type=click.Choice(["images", "parameters"]), help="Store images, or only what "
+                     "regenerates them. Default: images."),
+        click.option("--shard-size", type=click.IntRange(1), help="Images of a shard; by default 64 MiB of them."),
+        click.option("--seed", type=click.IntRange(0), help="Of everything random; default: that of CONFIG."),
+        click.option("--samples", type=click.IntRange(1), help="Number of images; default: that of CONFIG."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 @dataset.command()
 @click.argument("config")
 @click.argument("out", type=_FOLDER)
-@click.option("--samples", type=click.IntRange(1), help="Number of images; default: that of CONFIG.")
-@click.option("--seed", type=click.IntRange(0), help="Of everything random; default: that of CONFIG.")
+@_contents
 @click.option("--engine", type=click.Choice(["processes", "dask", "serial"]), default="processes", show_default=True,
               help="Processes of this machine, a dask cluster, or this process alone.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), help="Processes; one a processor by default.")
 @click.option("--scheduler", help="Address of a running dask scheduler; by default dask starts on this machine.")
-@click.option("--shard-size", type=click.IntRange(1), help="Images of a shard; by default 64 MiB of them.")
-@click.option("--content", type=click.Choice(["images", "parameters"]), help="Store images, or only what regenerates "
-              "them. Default: images.")  # fmt: skip
-@click.option("--compression", type=click.IntRange(0, 9), help="Level of gzip. Default: 1.")
 @click.option("--part", type=_Part(), default="0/1", help="Only shards K, K + N, ...: one task of an array of N.")
 @click.option("--quiet", is_flag=True, help="No progress on the error stream.")
 def make(
@@ -132,11 +141,7 @@ def status(out: Path) -> None:
 @click.option("--cpus", type=click.IntRange(1), default=16, show_default=True, help="Processors of a task.")
 @click.option("--memory", default="1G", show_default=True, help="Memory of a processor.")
 @click.option("--time", "limit", default="04:00:00", show_default=True, help="Time limit of a task.")
-@click.option("--samples", type=click.IntRange(1), help="As in make, like the rest.")
-@click.option("--seed", type=click.IntRange(0))
-@click.option("--shard-size", type=click.IntRange(1))
-@click.option("--content", type=click.Choice(["images", "parameters"]))
-@click.option("--compression", type=click.IntRange(0, 9))
+@_contents
 def slurm(
     config: str,
     out: Path,
@@ -157,7 +162,7 @@ def slurm(
     from insdl.commands.slurm import array_script
 
     options = {"--samples": samples, "--seed": seed, "--shard-size": shard_size, "--content": content}
-    options["--compression"] = compression
+    options |= {"--compression": compression}
     extra = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     job = guarded(lambda: array_script(config, out, tasks=tasks, cpus=cpus, memory=memory, limit=limit, options=extra))
     click.echo(job, nl=False)
