@@ -201,7 +201,12 @@ def _report_verdicts(rows: list[dict[str, Any]]) -> None:
             f"    best incident energy over the mean of all, by expected log-ratio at the end of the even split: median "
             f"{np.median(more.max(axis=1) / more.mean(axis=1)):.2f}, largest {np.max(more.max(axis=1) / more.mean(axis=1)):.2f}"
         )
-        fixed = np.quantile([sum(b["time"]) for _, b in pairs], 0.95)
+        even = np.array([sum(b["time"]) for _, b in pairs])
+        click.echo(
+            "    the even split's mean time, were each experiment on its best incident energy alone: "
+            f"{np.sum(even * more.mean(axis=1) / more.max(axis=1)) / even.sum():.2f} of it"
+        )
+        fixed = np.quantile(even, 0.95)
         mean = np.mean([sum(a["time"]) for a, _ in pairs])
         click.echo(f"    guided mean over an even split of fixed time in which 95 % are decided: {mean / fixed:.2f}")
 

@@ -1,0 +1,218 @@
+"""The numbers of docs/pcsmo.md on the jury: the public measurement, simulated measurements, and what is no PCSMO.
+
+    python bench/jury_numbers.py measured measured.npy --mask detector_mask.mat [--network member.pt ...]
+    python bench/jury_numbers.py simulated
+    python bench/jury_numbers.py noise --factor 8
+    python bench/jury_numbers.py foreign --measured measured.npy
+
+Each with the jury of insdl, or that of --jury. Networks given besides are single ones of `insdl train rivals`, as checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+from foreign_magnets import foreign_magnet
+
+from insdl.commands.predict_situations import situations
+from insdl.dataset.configuration import load_configuration
+from insdl.dataset.configured import ConfiguredSource
+from insdl.dataset.foreign import SourceWithForeign, shuffled_cells
+from insdl.dataset.randomness import generator
+from insdl.dataset.view import ViewPrior, network_view, with_more_noise
+from insdl.instrument.measurement import read_pcsmo
+from insdl.instrument.pcsmo import INCIDENT_ENERGIES, NOISE_SIGMA, SLICES
+from insdl.learn.calibration import calibrated, ensemble_logits
+from insdl.learn.checkpoint import load_checkpoint
+from insdl.learn.jury import Jury, hear, load_jury
+from insdl.learn.prediction import outputs
+from insdl.learn.reliability import calibration_error
+from insdl.learn.rivals import measurements
+from insdl.learn.scores import auroc
+
+_PRETRAINED = Path(__file__).parents[1] / "python" / "insdl" / "pretrained" / "pcsmo.pt"
+_Inputs = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+
+
+@click.group()
+@click.option("--jury", type=click.Path(exists=True, path_type=Path), default=_PRETRAINED)
+@click.pass_context
+def main(context: click.Context, jury: Path) -> None:
+    """Numbers on the jury."""
+    context.obj = load_jury(jury)
+
+
+@main.command()
+@click.argument("image", type=click.Path(exists=True, path_type=Path))
+@click.option("--mask", type=click.Path(exists=True, path_type=Path))
+@click.option("--network", "networks", multiple=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--draws", default=20, show_default=True, help="Of noise of eight standard deviations.")
+@click.pass_obj
+def measured(jury: Jury, image: Path, mask: Path | None, networks: Sequence[Path], draws: int) -> None:
+    """The public measurement, whole, in part, and with more noise: P of Goodenough."""
+    given = read_pcsmo(image) if mask is None else read_pcsmo(image, mask)
+    members = [*jury.members, *(load_checkpoint(path).network for path in networks)]
+    counts = given.image.astype(np.float32)
+    for name, values, seen in situations(counts.astype(np.float64), given.measured):
+        _measured_line(jury, members, name, values[None].astype(np.float32), seen[None])
+    rng = np.random.default_rng(5)
+    noisy = [
+        with_more_noise(counts, NOISE_SIGMA.ravel(), 8.0, rng, clipped=bool(number % 2)) for number in range(draws)
+    ]
+    noisy = [np.where(given.measured, one, np.float32(0.0)) for one in noisy]
+    seen = np.broadcast_to(given.measured, (draws, *counts.shape))
+    _measured_line(jury, members, f"{draws} draws of 8 sigma", np.stack(noisy), seen)
+
+
+def _measured_line(
+    jury: Jury, members: Sequence[Any], name: str, counts: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]
+) -> None:
+    verdicts = hear(jury, counts, seen)
+    own = np.sort([verdict.probability["goodenough"] for verdict in verdicts])
+    inputs = network_view(counts, seen)
+    single = np.stack([calibrated(_logits(member, inputs), temperature=1.0)[:, 0] for member in members])
+    click.echo(
+        f"{name}: jury lowest {own[0]:.5f}, median {np.median(own):.5f}, at 0.99 {(own >= 0.99).sum()}, at 0.95 "
+        f"{(own >= 0.95).sum()} of {len(own)}, alarms {sum(not one.in_distribution for one in verdicts)}; {len(members)} "
+        f"networks lowest {single.min():.4f}, at 0.99 in every draw {(single >= 0.99).all(axis=1).sum()}, at 0.95 "
+        f"{(single >= 0.95).all(axis=1).sum()}, of draws at 0.99 {np.round((single >= 0.99).mean(axis=1), 2).tolist()}"
+    )
+
+
+@main.command()
+@click.option("--images", default=2000, show_default=True)
+@click.option("--threads", type=int)
+@click.pass_obj
+def simulated(jury: Jury, images: int, threads: int | None) -> None:
+    """Simulated measurements of all kinds, whole, and as the members were trained with them."""
+    whole = measurements(_source("test", images), None, threads)
+    _simulated_lines(jury, "whole", whole)
+    _simulated_lines(jury, "views", measurements(_source("test views", images), ViewPrior(), threads))
+
+
+@main.command()
+@click.option("--factor", default=8.0, show_default=True, help="Noise added, in units of the measurement's own.")
+@click.option("--images", default=1200, show_default=True)
+@click.option("--threads", type=int)
+@click.pass_obj
+def noise(jury: Jury, factor: float, images: int, threads: int | None) -> None:
+    """Simulated measurements with noise added."""
+    views = ViewPrior(0.0, 0.0, 0.0, 0.0, 0.0, more_noise=1.0, noise=(factor, factor))
+    _simulated_lines(jury, f"noise of {factor:g}", measurements(_source("test noise", images), views, threads))
+
+
+def _simulated_lines(jury: Jury, name: str, given: _Inputs) -> None:
+    inputs, labels = given
+    single = [_logits(member, inputs) for member in jury.members]
+    answers = calibrated(ensemble_logits(np.stack(single)), temperature=jury.temperature)
+    best, rivals, pair = answers.argmax(axis=1), labels < len(jury.classes) - 1, labels < 2
+    click.echo(
+        f"{name}, {len(labels)} images; members {[round(float((s.argmax(1) == labels).mean()), 4) for s in single]}"
+    )
+    click.echo(f"  of Goodenough and dimer {[round(float((s.argmax(1) == labels)[pair].mean()), 4) for s in single]}")
+    click.echo(
+        f"  jury {(best == labels).mean():.4f}, Goodenough and dimer {(best == labels)[pair].mean():.4f}; surely wrong "
+        f"{int(((best != labels) & (answers.max(axis=1) >= 0.95) & rivals).sum())} of {rivals.sum()}, no class at 0.95 "
+        f"{(answers.max(axis=1) < 0.95)[rivals].mean():.4f}"
+    )
+    click.echo(f"  calibration {calibration_error(answers, labels)}")
+    cells = inputs.shape[1] // 2
+    verdicts = [
+        one
+        for begin in range(0, len(inputs), 100)
+        for one in hear(jury, np.sinh(inputs[begin : begin + 100, :cells]), inputs[begin : begin + 100, cells:] > 0)
+    ]
+    alarms = np.array([not one.in_distribution for one in verdicts])[rivals]
+    click.echo(
+        f"  alarms on the rivals {alarms.mean():.4f} +- {np.sqrt(alarms.mean() * (1 - alarms.mean()) / len(alarms)):.4f}"
+    )
+
+
+@main.command()
+@click.option("--measured", "image", type=click.Path(exists=True, path_type=Path))
+@click.option("--images", default=60, show_default=True, help="Of each kind.")
+@click.pass_obj
+def foreign(jury: Jury, image: Path | None, images: int) -> None:
+    """What is none of the models: area under the curve against whole simulated measurements, alarms, answers."""
+    source = _source("test", 4 * 500)
+    inputs, labels = measurements(source, None)
+    cells = inputs.shape[1] // 2
+    inside = labels < len(jury.classes) - 1
+    known = np.array(
+        [one.score for one in hear(jury, np.sinh(inputs[inside, :cells]), inputs[inside, cells:] > 0)], dtype=float
+    )
+    kinds = _kinds(source, None if image is None else read_pcsmo(image))
+    for name, draw in kinds.items():
+        drawn = [draw(generator(7, f"foreign/{name}", number)) for number in range(images)]
+        verdicts = hear(jury, np.stack([one for one, _ in drawn]), np.stack([seen for _, seen in drawn]))
+        scores = np.array([one.score for one in verdicts], dtype=float)
+        click.echo(
+            f"{name}: area {auroc(known, scores).value:.4f}, alarms {np.mean([not v.in_distribution for v in verdicts]):.3f}, "
+            f"called a model {np.mean([v.answer in jury.classes[:-1] for v in verdicts]):.3f}"
+        )
+
+
+def _kinds(source: SourceWithForeign, given: Any) -> dict[str, Callable[[np.random.Generator], Any]]:
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+    detector, base = source.base.detector, source.base
+    pictures = load_digits().images / 16.0
+
+    def detected(image: Any, rng: np.random.Generator) -> Any:
+        return base.detect(np.asarray(image, dtype=np.float32), rng), detector.measured
+
+    def simulated_image(rng: np.random.Generator) -> Any:
+        return base.make([int(rng.integers(base.n_samples))]).images[0]
+
+    def digits(rng: np.random.Generator) -> Any:
+        return np.stack([3 * np.kron(pictures[rng.integers(len(pictures))], np.ones((5, 5))) for _ in range(60)])
+
+    def permuted(rng: np.random.Generator) -> Any:
+        image = simulated_image(rng)
+        return image.reshape(60, -1)[:, rng.permutation(image[0].size)].reshape(image.shape)
+
+    kinds: dict[str, Callable[[np.random.Generator], Any]] = {
+        "other magnets": lambda rng: detected(foreign_magnet(source.frame, rng), rng),
+        "handwritten digits": lambda rng: detected(digits(rng), rng),
+        "shuffled cells": lambda rng: detected(shuffled_cells(simulated_image(rng), rng), rng),
+        "permuted pixels": lambda rng: detected(permuted(rng), rng),
+        "uncorrelated noise": lambda rng: (
+            np.abs(rng.normal(size=(60, 40, 40)) * rng.uniform(0.5, 5)).astype(np.float32), detector.measured
+        ),
+    }  # fmt: skip
+    if given is None:
+        return kinds
+    counts = given.image.astype(np.float32)
+
+    def exchanged(rng: np.random.Generator) -> Any:
+        order = rng.permutation(len(INCIDENT_ENERGIES))
+        while (order == np.arange(len(order))).any():
+            order = rng.permutation(len(order))
+        cells = (order[:, None] * SLICES + np.arange(SLICES)).ravel()
+        return counts[cells], given.measured[cells]
+
+    return kinds | {
+        "measured, cells shuffled": lambda rng: (counts[rng.permutation(60)], given.measured),
+        "measured, incident energies exchanged": exchanged,
+    }
+
+
+def _source(stream: str, images: int) -> SourceWithForeign:
+    content = load_configuration("pcsmo")
+    rivals = len(content.classes)
+    return SourceWithForeign(
+        ConfiguredSource(content.model_copy(update={"stream": stream, "n_samples": images * rivals // (rivals + 1)}))
+    )
+
+
+def _logits(member: Any, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    return np.asarray(outputs(member, inputs, batch_size=64).double().numpy())
+
+
+if __name__ == "__main__":
+    main()
