@@ -43,6 +43,18 @@ def test_gaussian_is_the_density_without_its_constant() -> None:
     assert objective.score(OUTPUT, targets).item() == pytest.approx(rmse, rel=1e-12)
 
 
+def test_a_weighted_gaussian_is_learned_with_each_gradient_times_its_standard_deviation() -> None:
+    """Seitzer et al., arXiv:2203.09168, equation 5: the same zeros as the density's gradients, other sizes."""
+    objective = OBJECTIVES["weighted-gaussian"]
+    targets = torch.tensor([[0.5, 0.1], [1.5, -0.3]], dtype=torch.float64)
+    output = torch.tensor([[0.2, 0.1, -4.0, 1.0], [1.0, 0.0, -1.0, 0.5]], dtype=torch.float64, requires_grad=True)
+    assert objective.learned is not None
+    (plain,) = torch.autograd.grad(objective.loss(output, targets), output)
+    (weighted,) = torch.autograd.grad(objective.learned(output, targets), output)
+    sigma = output.detach()[:, 2:].mul(0.5).exp()
+    torch.testing.assert_close(weighted, plain * torch.cat([sigma, sigma], dim=1))
+
+
 def test_targets_are_checked() -> None:
     with pytest.raises(ValueError, match="it must give a class index from 0 to 2, got 3"):
         OBJECTIVES["cross-entropy"].checked(3, 3, "it")

@@ -139,4 +139,4 @@ def _cell_regressor(options: dict[str, Any]) -> nn.Module:
     return CellRegressor(parameters=options.pop("outputs"), **options)
 
 
-register_network(CellRegressor, CellRegressorConfig, objective="gaussian", build=_cell_regressor)
+register_network(CellRegressor, CellRegressorConfig, objective="weighted-gaussian", build=_cell_regressor)

@@ -189,7 +189,7 @@ def predict_ensemble(ensemble: Ensemble, images: npt.ArrayLike, *, batch_size: i
     """
     kind = kind_of(ensemble.networks[0])
     answers = [predict(network, images, batch_size=batch_size) for network in ensemble.networks]
-    if kind is not None and kind.objective is OBJECTIVES["gaussian"]:
+    if kind is not None and kind.objective.answer is OBJECTIVES["gaussian"].answer:
         means, sigmas = (np.stack(values) for values in zip(*answers, strict=True))
         spread = np.sqrt((sigmas**2).mean(axis=0) + means.var(axis=0))
         return EnsemblePrediction(means.mean(axis=0), means, spread, sigmas)

@@ -32,10 +32,11 @@ class Objective:
     Parameters
     ----------
     name : for messages and records.
-    loss : (output, targets) -> mean over the batch.
+    loss : (output, targets) -> mean over the batch. It chooses the epoch.
     score : (output, targets) -> a number for people, such as the accuracy.
     checked : (target, number of outputs, who gave it) -> the target of one sample as an array; raises ValueError.
     answer : output in float64, on the CPU -> arrays in the words of the science.
+    learned : as ``loss``, for the gradients, where another function has the same best answer and is learned better.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Objective:
     score: Callable[[Tensor, Tensor], Tensor]
     checked: Callable[[npt.ArrayLike, int, str], _Values]
     answer: Callable[[Tensor], Any]
+    learned: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 def checked_class(target: npt.ArrayLike, outputs: int, giver: str) -> _Values:
@@ -81,6 +83,17 @@ def _gaussian(output: Tensor, targets: Tensor) -> Tensor:
     return 0.5 * (log_variance + (targets - mean) ** 2 * torch.exp(-log_variance)).mean()
 
 
+def _weighted_gaussian(output: Tensor, targets: Tensor) -> Tensor:
+    """`_gaussian` with each term times its own standard deviation, which no gradient goes through.
+
+    Seitzer et al., ICLR 2022, arXiv:2203.09168, equation 5 with beta = 1/2. Without the factor gradients of a mean go as one
+    over the variance: parameters that are known well leave those that are still to be learned no share in the features.
+    """
+    mean, log_variance = output.chunk(2, dim=1)
+    terms = log_variance + (targets - mean) ** 2 * torch.exp(-log_variance)
+    return 0.5 * (terms * torch.exp(0.5 * log_variance.detach())).mean()
+
+
 def _rmse(output: Tensor, targets: Tensor) -> Tensor:
     return ((output.chunk(2, dim=1)[0] - targets) ** 2).double().mean().sqrt()
 
@@ -98,11 +111,15 @@ def _mean_and_sigma(output: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArra
     return mean.numpy().copy(), torch.exp(0.5 * log_variance).numpy()
 
 
-ObjectiveName = Literal["cross-entropy", "binary-cross-entropy", "gaussian"]
+ObjectiveName = Literal["cross-entropy", "binary-cross-entropy", "gaussian", "weighted-gaussian"]
 
 OBJECTIVES: dict[str, Objective] = {
     "cross-entropy": Objective("cross-entropy", functional.cross_entropy, accuracy, checked_class, _softmax),
     "binary-cross-entropy": Objective("binary-cross-entropy", _binary_cross_entropy, accuracy, checked_class, _sigmoid),
     "gaussian": Objective("gaussian", _gaussian, _rmse, checked_parameters, _mean_and_sigma),
+    "weighted-gaussian": Objective(
+        "weighted-gaussian", _gaussian, _rmse, checked_parameters, _mean_and_sigma, learned=_weighted_gaussian
+    ),
 }
-"""By name: classes that exclude each other, classes by themselves, parameters with their own error bars."""
+"""By name: classes that exclude each other, classes by themselves, parameters with their own error bars, and these again with
+every parameter learned at the same pace, however well it is known."""

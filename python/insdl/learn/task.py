@@ -126,7 +126,9 @@ def find_task(
     if score is not None:
         raise ValueError(f"score goes with a loss function; {objective.name!r} has its own")
 
+    learned = objective.loss if objective.learned is None else objective.learned
+
     def of_batch(network: nn.Module, batch: Examples) -> Tensor:
-        return objective.loss(network(batch.images), batch.targets)
+        return learned(network(batch.images), batch.targets)
 
     return Task(objective.name, of_batch, None, objective, number, False)

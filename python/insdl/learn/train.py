@@ -25,6 +25,7 @@ from insdl.learn import parallel
 from insdl.learn.checkpoint import Checkpoint, Epoch, load_checkpoint, read_checkpoint, save_checkpoint
 from insdl.learn.feed import Sample, SampleFeed, SampleStream, StreamFeed, Target
 from insdl.learn.networks import evaluation_mode
+from insdl.learn.objective import ObjectiveName
 from insdl.learn.prediction import device_of, predict
 from insdl.learn.registry import configuration, kind_of
 from insdl.learn.resume import Progress, StateFile
@@ -49,7 +50,8 @@ __all__ = [
     "train",
 ]
 
-Loss = Literal["cross-entropy", "binary-cross-entropy", "gaussian"]
+Loss = ObjectiveName
+"""Name of a loss."""
 
 
 @dataclass(frozen=True)
