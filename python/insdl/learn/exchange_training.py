@@ -71,7 +71,7 @@ class ExchangeSettings:
     repeats: int = 3
     tests: int = 1000
     training: TrainingSettings = TrainingSettings(
-        epochs=7, batch_size=32, learning_rate=2e-3, weight_decay=1e-3, threads=1
+        epochs=24, batch_size=32, learning_rate=2e-3, weight_decay=1e-3, threads=1
     )
     posterior: PosteriorSettings = _POSTERIOR
     views: ViewPrior = _NO_PARTS
