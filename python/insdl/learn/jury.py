@@ -30,7 +30,7 @@ from insdl.learn.torch_file import plain, read_torch_file, write_torch_file
 from insdl.learn.verdict import NONE, Verdict, judge
 from insdl.provenance import versions
 
-_FORMAT = "insdl jury 1"
+_FORMAT = "insdl jury 2"
 _LAYER = "mix3"
 _MISTAKES = 5  # among held-out measurements, from which on they say how sure to be
 _FEW = 100  # parts of measurements, below which their highest 1 % mean nothing

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _LOG_VARIANCE_FLOOR = -14.0  # sigma of 1e-3 of the prior width: no finite training set resolves less
+_LARGEST = 20.0  # of arsinh(counts): 2.4e8 counts in a pixel
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,8 @@ class CellEncoder(nn.Module):
     """The same filters for every cell, tuned by what the cell is: (n, 2 cells, p, p) to (n, cells filters, p/2, p/2).
 
     Cells do not meet here: channel c has seen nothing but cell c // filters. With folded mirrors the four quarters of a
-    cell are averaged first, each pixel over where it was measured, and the result is (n, cells filters, p/4, p/4).
+    cell are averaged first, each pixel over where it was measured, and the result is (n, cells filters, p/4, p/4); then the
+    values are arsinh(counts).
     """
 
     coordinates: Tensor
@@ -196,7 +198,7 @@ class CellSetClassifier(nn.Module):
     `cells`  (360, 10, 10)                 the mean of the four mirror images; 4 x 4 convolution of stride 2 over
                                            values and mask, the same filters for each cell, scaled and shifted by a
                                            function of the cell's coordinates, level, roughness, measured share and
-                                           asymmetry; ReLU; zero where nothing is measured
+                                           noise; ReLU; zero where nothing is measured
     `mix1`   (64, 10, 10)                  all measured cells meet at each wave vector, with weights that are a
                                            function of their coordinates; the place in the Brillouin zone is added
     `mix2`   (64, 5, 5)                    4 x 4, stride 2; batch norm, ReLU
@@ -208,7 +210,8 @@ class CellSetClassifier(nn.Module):
     pixels may be missing: their masks are zero, and what stands in the values there is not looked at.
 
     Where the physics is the same at (Qh, Qk), (-Qh, Qk), (Qh, -Qk) and (-Qh, -Qk), folding them says so: four times less to
-    compute, and noise that is halved before the first nonlinearity. How different the four are is kept as one number a cell.
+    compute, and noise that is halved before the first nonlinearity. How different the four are tells the noise of the cell,
+    which sets the scale of the nonlinearity. The values must be arsinh(counts) then.
 
     Parameters
     ----------
@@ -463,16 +466,24 @@ def _coordinates(table: tuple[tuple[float, float, float], ...]) -> Tensor:
 def _folded(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean of the four quarters on the one where Qh, Qk > 0, measured share there, and (n, cells, 4) what a cell looks like.
 
-    Values must be zero where nothing is measured.
+    Counts are averaged, and not their arsinh, which tells little of a signal well below the noise: half of what negative
+    deviations say is lost. The mean comes as arsinh(counts / scale), with a scale for every cell, between one count and the
+    noise: sqrt(1 + d^2), where 1 + d is the geometric mean of one count plus how far the four are from their mean, so that a
+    hot pixel does not set it.
+
+    values : arsinh(counts), zero where nothing is measured.
     """
-    quarters, masks = _quarters(values), _quarters(mask)
+    quarters, masks = _quarters(torch.sinh(values.clamp(-_LARGEST, _LARGEST))), _quarters(mask)
     share = 0.25 * (masks[0] + masks[1] + masks[2] + masks[3])
     weight = 0.25 / share.clamp(min=0.25)
     mean = (quarters[0] + quarters[1] + quarters[2] + quarters[3]) * weight
-    squares = sum((one * one for one in quarters[1:]), quarters[0] * quarters[0])
+    away = [(one - mean).abs() * there for one, there in zip(quarters, masks, strict=True)]
+    deviation = (away[0] + away[1] + away[2] + away[3]) * weight
     seen = (share > 0).to(share.dtype)
-    scatter = ((squares * weight - mean * mean) * seen).sum(dim=(2, 3)) / seen.sum(dim=(2, 3)).clamp(min=1.0)
-    return mean, share, torch.cat([_appearance(mean, seen), scatter[:, :, None]], dim=2)
+    noise = torch.expm1(torch.log1p(deviation).sum(dim=(2, 3)) / seen.sum(dim=(2, 3)).clamp(min=1.0))
+    scale = torch.sqrt(1.0 + noise * noise)
+    mean = torch.asinh(mean / scale[:, :, None, None])
+    return mean, share, torch.cat([_appearance(mean, seen), torch.log(scale)[:, :, None]], dim=2)
 
 
 def _quarters(images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
