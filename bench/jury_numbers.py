@@ -56,7 +56,7 @@ def main(context: click.Context, jury: Path) -> None:
 def measured(jury: Jury, image: Path, mask: Path | None, networks: Sequence[Path], draws: int) -> None:
     """The public measurement, whole, in part, and with more noise: P of Goodenough."""
     given = read_pcsmo(image, mask=mask)
-    members = [*jury.members, *(load_checkpoint(path).network for path in networks)]
+    members = [*jury.members, *(load_checkpoint(path)[0] for path in networks)]
     counts = given.image.astype(np.float32)
     for name, values, seen in situations(counts.astype(np.float64), given.measured):
         _measured_line(jury, members, name, values[None].astype(np.float32), seen[None])
