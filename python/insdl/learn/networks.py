@@ -466,10 +466,9 @@ def _coordinates(table: tuple[tuple[float, float, float], ...]) -> Tensor:
 def _folded(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean of the four quarters on the one where Qh, Qk > 0, measured share there, and (n, cells, 4) what a cell looks like.
 
-    Counts are averaged, and not their arsinh, which tells little of a signal well below the noise: half of what negative
-    deviations say is lost. The mean comes as arsinh(counts / scale), with a scale for every cell, between one count and the
-    noise: sqrt(1 + d^2), where 1 + d is the geometric mean of one count plus how far the four are from their mean, so that a
-    hot pixel does not set it.
+    Counts are averaged, and the mean comes as arsinh(counts / scale), so that a noisy cell looks like a quiet one with the same
+    signal over noise. The scale of a cell is sqrt(1 + d^2) counts, where 1 + d is the geometric mean over the pixels of one
+    count plus how far the four are from their mean: near the noise, never below one count, and no hot pixel sets it.
 
     values : arsinh(counts), zero where nothing is measured.
     """
