@@ -1,4 +1,7 @@
-"""Magnets that are none of PCSMO's models, with exchanges as large as those of manganites: what a jury must refuse."""
+"""Magnets that are none of PCSMO's models, with exchanges as large as those of manganites: what a jury must refuse.
+
+None of them is a square lattice, which juries are trained to refuse (`insdl.dataset.foreign.other_magnet`).
+"""
 
 from __future__ import annotations
 

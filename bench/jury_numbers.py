@@ -11,6 +11,7 @@ Each with the jury of insdl, or that of --jury. Networks given besides are singl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,16 @@ from insdl.dataset.configuration import load_configuration
 from insdl.dataset.configured import ConfiguredSource
 from insdl.dataset.foreign import SourceWithForeign, shuffled_cells
 from insdl.dataset.randomness import generator
-from insdl.dataset.view import ViewPrior, network_view, with_more_noise
+from insdl.dataset.view import ViewPrior, with_more_noise
 from insdl.instrument.measurement import read_pcsmo
 from insdl.instrument.pcsmo import INCIDENT_ENERGIES, NOISE_SIGMA, SLICES
-from insdl.learn.calibration import calibrated, ensemble_logits
+from insdl.learn.calibration import calibrated
 from insdl.learn.checkpoint import load_checkpoint
-from insdl.learn.jury import Jury, hear, load_jury
-from insdl.learn.prediction import outputs
+from insdl.learn.jury import Jury, hear, load_jury, member_probabilities
 from insdl.learn.reliability import calibration_error
 from insdl.learn.rivals import measurements
 from insdl.learn.scores import auroc
+from insdl.learn.verdict import Verdict
 
 _PRETRAINED = Path(__file__).parents[1] / "python" / "insdl" / "pretrained" / "pcsmo.pt"
 _Inputs = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
@@ -56,29 +57,29 @@ def main(context: click.Context, jury: Path) -> None:
 def measured(jury: Jury, image: Path, mask: Path | None, networks: Sequence[Path], draws: int) -> None:
     """The public measurement, whole, in part, and with more noise: P of Goodenough."""
     given = read_pcsmo(image, mask=mask)
-    members = [*jury.members, *(load_checkpoint(path)[0] for path in networks)]
+    more = tuple(load_checkpoint(path)[0] for path in networks)
+    everyone = replace(jury, members=(*jury.members, *more))
     counts = given.image.astype(np.float32)
     for name, values, seen in situations(counts.astype(np.float64), given.measured):
-        _measured_line(jury, members, name, values[None].astype(np.float32), seen[None])
+        _measured_line(jury, everyone, name, values[None].astype(np.float32), seen[None])
     rng = np.random.default_rng(5)
     noisy = [
         with_more_noise(counts, NOISE_SIGMA.ravel(), 8.0, rng, clipped=bool(number % 2)) for number in range(draws)
     ]
     noisy = [np.where(given.measured, one, np.float32(0.0)) for one in noisy]
     seen = np.broadcast_to(given.measured, (draws, *counts.shape))
-    _measured_line(jury, members, f"{draws} draws of 8 sigma", np.stack(noisy), seen)
+    _measured_line(jury, everyone, f"{draws} draws of 8 sigma", np.stack(noisy), seen)
 
 
 def _measured_line(
-    jury: Jury, members: Sequence[Any], name: str, counts: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]
+    jury: Jury, everyone: Jury, name: str, counts: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]
 ) -> None:
     verdicts = hear(jury, counts, seen)
     own = np.sort([verdict.probability["goodenough"] for verdict in verdicts])
-    inputs = network_view(counts, seen)
-    single = np.stack([calibrated(_logits(member, inputs), temperature=1.0)[:, 0] for member in members])
+    single = member_probabilities(everyone, counts, seen)[..., 0]
     click.echo(
         f"{name}: jury lowest {own[0]:.5f}, median {np.median(own):.5f}, at 0.99 {(own >= 0.99).sum()}, at 0.95 "
-        f"{(own >= 0.95).sum()} of {len(own)}, alarms {sum(not one.in_distribution for one in verdicts)}; {len(members)} "
+        f"{(own >= 0.95).sum()} of {len(own)}, alarms {sum(not one.in_distribution for one in verdicts)}; {len(single)} "
         f"networks lowest {single.min():.4f}, at 0.99 in every draw {(single >= 0.99).all(axis=1).sum()}, at 0.95 "
         f"{(single >= 0.95).all(axis=1).sum()}, of draws at 0.99 {np.round((single >= 0.99).mean(axis=1), 2).tolist()}"
     )
@@ -91,8 +92,8 @@ def _measured_line(
 def simulated(jury: Jury, images: int, threads: int | None) -> None:
     """Simulated measurements of all kinds, whole, and as the members were trained with them."""
     whole = measurements(_source("test", images), None, threads)
-    _simulated_lines(jury, "whole", whole)
-    _simulated_lines(jury, "views", measurements(_source("test views", images), ViewPrior(), threads))
+    simulated_lines(jury, "whole", whole)
+    simulated_lines(jury, "views", measurements(_source("test views", images), ViewPrior(), threads))
 
 
 @main.command()
@@ -103,34 +104,39 @@ def simulated(jury: Jury, images: int, threads: int | None) -> None:
 def noise(jury: Jury, factor: float, images: int, threads: int | None) -> None:
     """Simulated measurements with noise added."""
     views = ViewPrior(0.0, 0.0, 0.0, 0.0, 0.0, more_noise=1.0, noise=(factor, factor))
-    _simulated_lines(jury, f"noise of {factor:g}", measurements(_source("test noise", images), views, threads))
+    simulated_lines(jury, f"noise of {factor:g}", measurements(_source("test noise", images), views, threads))
 
 
-def _simulated_lines(jury: Jury, name: str, given: _Inputs) -> None:
+def simulated_lines(jury: Jury, name: str, given: _Inputs) -> None:
+    """How often members and jury are right about simulated measurements, how sure, and how often an alarm is raised."""
     inputs, labels = given
-    single = [_logits(member, inputs) for member in jury.members]
-    answers = calibrated(ensemble_logits(np.stack(single)), temperature=jury.temperature)
+    counts, seen = _counts(inputs)
+    single = member_probabilities(jury, counts, seen)
+    right = [one.argmax(axis=1) == labels for one in single]
+    # Not those of the verdicts, which an alarm moves to "none": it has a line of its own.
+    answers = calibrated(np.log(single.mean(axis=0)), temperature=jury.temperature)
     best, rivals, pair = answers.argmax(axis=1), labels < len(jury.classes) - 1, labels < 2
-    click.echo(
-        f"{name}, {len(labels)} images; members {[round(float((s.argmax(1) == labels).mean()), 4) for s in single]}"
-    )
-    click.echo(f"  of Goodenough and dimer {[round(float((s.argmax(1) == labels)[pair].mean()), 4) for s in single]}")
+    click.echo(f"{name}, {len(labels)} images; members {[round(float(one.mean()), 4) for one in right]}")
+    click.echo(f"  of Goodenough and dimer {[round(float(one[pair].mean()), 4) for one in right]}")
     click.echo(
         f"  jury {(best == labels).mean():.4f}, Goodenough and dimer {(best == labels)[pair].mean():.4f}; surely wrong "
         f"{int(((best != labels) & (answers.max(axis=1) >= 0.95) & rivals).sum())} of {rivals.sum()}, no class at 0.95 "
         f"{(answers.max(axis=1) < 0.95)[rivals].mean():.4f}"
     )
     click.echo(f"  calibration {calibration_error(answers, labels)}")
+    alarms = np.array([not one.in_distribution for one in _heard(jury, inputs[rivals])])
+    click.echo(f"  alarms on the rivals {alarms.mean():.4f} +- {alarms.std() / np.sqrt(len(alarms)):.4f}")
+
+
+def _heard(jury: Jury, inputs: npt.NDArray[np.float32]) -> list[Verdict]:
+    """Verdicts on network inputs, a hundred at a time."""
+    return [one for begin in range(0, len(inputs), 100) for one in hear(jury, *_counts(inputs[begin : begin + 100]))]
+
+
+def _counts(inputs: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Counts and what is seen of them, of inputs as `network_view` makes them."""
     cells = inputs.shape[1] // 2
-    verdicts = [
-        one
-        for begin in range(0, len(inputs), 100)
-        for one in hear(jury, np.sinh(inputs[begin : begin + 100, :cells]), inputs[begin : begin + 100, cells:] > 0)
-    ]
-    alarms = np.array([not one.in_distribution for one in verdicts])[rivals]
-    click.echo(
-        f"  alarms on the rivals {alarms.mean():.4f} +- {np.sqrt(alarms.mean() * (1 - alarms.mean()) / len(alarms)):.4f}"
-    )
+    return np.sinh(inputs[:, :cells]), inputs[:, cells:] > 0
 
 
 @main.command()
@@ -141,11 +147,8 @@ def foreign(jury: Jury, image: Path | None, images: int) -> None:
     """What is none of the models: area under the curve against whole simulated measurements, alarms, answers."""
     source = _source("test", 4 * 500)
     inputs, labels = measurements(source, None)
-    cells = inputs.shape[1] // 2
-    inside = labels < len(jury.classes) - 1
-    known = np.array(
-        [one.score for one in hear(jury, np.sinh(inputs[inside, :cells]), inputs[inside, cells:] > 0)], dtype=float
-    )
+    rivals = labels < len(jury.classes) - 1
+    known = np.array([one.score for one in _heard(jury, inputs[rivals])], dtype=float)
     kinds = _kinds(source, None if image is None else read_pcsmo(image))
     for name, draw in kinds.items():
         drawn = [draw(generator(7, f"foreign/{name}", number)) for number in range(images)]
@@ -208,10 +211,6 @@ def _source(stream: str, images: int) -> SourceWithForeign:
     return SourceWithForeign(
         ConfiguredSource(content.model_copy(update={"stream": stream, "n_samples": images * rivals // (rivals + 1)}))
     )
-
-
-def _logits(member: Any, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    return np.asarray(outputs(member, inputs, batch_size=64).double().numpy())
 
 
 if __name__ == "__main__":

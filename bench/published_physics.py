@@ -18,6 +18,7 @@ from typing import Any
 import click
 import numpy as np
 import numpy.typing as npt
+from jury_numbers import simulated_lines
 
 from insdl.dataset.configuration import Configuration, load_configuration
 from insdl.dataset.configured import ConfiguredSource
@@ -72,28 +73,7 @@ def main(output: Path, measured: Path, images: int, threads: int | None) -> None
     kinds: dict[str, type[ConfiguredSource]] = {"published physics": PublishedRivals, "realistic": ConfiguredSource}
     for what, physics in kinds.items():
         source = SourceWithForeign(physics(configuration.model_copy(update={"stream": "test", "n_samples": 750})))
-        inputs, labels = measurements(source, None, threads)
-        cells = inputs.shape[1] // 2
-        said = [
-            verdict
-            for values, mask in zip(np.sinh(inputs[:, :cells]), inputs[:, cells:] > 0, strict=True)
-            for verdict in hear(jury, values[None], mask)
-        ]
-        best = [max(verdict.probability, key=lambda name: verdict.probability[name]) for verdict in said]
-        right = np.array([one == jury.classes[label] for one, label in zip(best, labels, strict=True)])
-        alarms = np.mean(
-            [not verdict.in_distribution for verdict, label in zip(said, labels, strict=True) if label < 3]
-        )
-        sure = np.mean(
-            [
-                verdict.answer in jury.classes[:3] and verdict.answer != jury.classes[label]
-                for verdict, label in zip(said, labels, strict=True)
-            ]
-        )
-        click.echo(
-            f"{what}: {right.mean():.3f} of {len(labels)} right, Goodenough and dimer {right[labels < 2].mean():.3f}; surely "
-            f"wrong {sure:.3f}; alarms on the three models {alarms:.3f}"
-        )
+        simulated_lines(jury, what, measurements(source, None, threads))
     given = read_pcsmo(measured)
     for what, image, seen in (
         ("measured", given.image, given.measured),

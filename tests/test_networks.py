@@ -216,7 +216,7 @@ def test_the_scale_of_a_cell_follows_its_noise_and_no_hot_pixel() -> None:
 
 
 def test_much_noise_leaves_what_an_average_would() -> None:
-    """The mean of many folded values tells a signal of a hundredth of the noise as well as the mean of the counts does."""
+    """The mean of many folded values tells a signal of a tenth of the noise as well as the mean of the counts does."""
     generator = torch.Generator().manual_seed(2)
     noise = 30.0 * torch.randn((2000, 1, 8, 8), generator=generator, dtype=torch.float64)
     mask = torch.ones_like(noise)

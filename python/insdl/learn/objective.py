@@ -80,7 +80,11 @@ def one_hot(targets: Tensor, like: Tensor) -> Tensor:
 def _gaussian(output: Tensor, targets: Tensor) -> Tensor:
     """Negative logarithm of a normal density, without its constant, from means and log-variances."""
     mean, log_variance = output.chunk(2, dim=1)
-    return 0.5 * (log_variance + (targets - mean) ** 2 * torch.exp(-log_variance)).mean()
+    return 0.5 * _gaussian_terms(mean, log_variance, targets).mean()
+
+
+def _gaussian_terms(mean: Tensor, log_variance: Tensor, targets: Tensor) -> Tensor:
+    return log_variance + (targets - mean) ** 2 * torch.exp(-log_variance)
 
 
 def _weighted_gaussian(output: Tensor, targets: Tensor) -> Tensor:
@@ -90,7 +94,7 @@ def _weighted_gaussian(output: Tensor, targets: Tensor) -> Tensor:
     over the variance: parameters that are known well leave those that are still to be learned no share in the features.
     """
     mean, log_variance = output.chunk(2, dim=1)
-    terms = log_variance + (targets - mean) ** 2 * torch.exp(-log_variance)
+    terms = _gaussian_terms(mean, log_variance, targets)
     return 0.5 * (terms * torch.exp(0.5 * log_variance.detach())).mean()
 
 

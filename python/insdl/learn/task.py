@@ -126,7 +126,7 @@ def find_task(
     if score is not None:
         raise ValueError(f"score goes with a loss function; {objective.name!r} has its own")
 
-    learned = objective.loss if objective.learned is None else objective.learned
+    learned = objective.learned or objective.loss
 
     def of_batch(network: nn.Module, batch: Examples) -> Tensor:
         return learned(network(batch.images), batch.targets)
