@@ -15,7 +15,6 @@ from insdl.learn.networks import (
     CellClassifier,
     CellSetClassifier,
     MapRegressor,
-    _folded,
     check_images,
     evaluation_mode,
 )
@@ -179,51 +178,6 @@ def test_folded_mirrors_are_symmetries(axes: tuple[int, ...]) -> None:
     mirrored = images.flip(axes)
     torch.testing.assert_close(small_set()(mirrored), small_set()(images))
     assert not torch.allclose(small_set(mirrors="apart")(mirrored), small_set(mirrors="apart")(images))
-
-
-def test_folding_is_the_mean_of_the_counts_measured() -> None:
-    """Against loops over pixels and their mirrors; where none of the four is measured stands zero."""
-    images = cell_set_input(2)
-    images[:, 4:, 0, :2] = images[:, 4:, -1, :2] = images[:, 4:, 0, -2:] = images[:, 4:, -1, -2:] = 0.0
-    images[0, 1, 3, 4] = 25.0  # more counts than a pixel can have
-    values, mask = images[:, :4].double() * images[:, 4:].double(), images[:, 4:].double()
-    mean, share, appearance = _folded(values, mask)
-    for n, cell in np.ndindex(2, 4):
-        means, deviations = np.zeros((8, 8)), []
-        for h, k in np.ndindex(8, 8):
-            four = [(8 + h, 8 + k), (7 - h, 8 + k), (8 + h, 7 - k), (7 - h, 7 - k)]
-            counts = [np.sinh(min(float(values[n, cell, i, j]), 20.0)) for i, j in four if mask[n, cell, i, j]]
-            assert share[n, cell, h, k] == len(counts) / 4
-            if counts:
-                means[h, k] = np.mean(counts)
-                deviations.append(np.mean(np.abs(counts - means[h, k])))
-        noise = np.exp(np.mean(np.log1p(deviations))) - 1
-        scale = np.sqrt(1 + noise**2)
-        np.testing.assert_allclose(mean[n, cell].numpy(), np.arcsinh(means / scale), rtol=1e-9)
-        assert float(appearance[n, cell, 3]) == pytest.approx(np.log(scale), rel=1e-9)
-
-
-def test_the_scale_of_a_cell_follows_its_noise_and_no_hot_pixel() -> None:
-    generator = torch.Generator().manual_seed(1)
-    mask, noise = torch.ones((1, 2, 40, 40)), torch.randn((1, 2, 40, 40), generator=generator)
-    counts = noise * torch.tensor([0.01, 8.0])[:, None, None]
-    hot = counts.clone()
-    hot[0, :, 5, 5] = 1e5
-    plain, spotted = (_folded(torch.asinh(one), mask)[2][0, :, 3].exp() for one in (counts, hot))
-    assert plain[0] < 1.001  # one count for quiet cells
-    assert 4.0 < plain[1] < 8.0
-    assert (spotted / plain < 1.1).all()
-
-
-def test_much_noise_leaves_what_an_average_would() -> None:
-    """The mean of many folded values tells a signal of a tenth of the noise as well as the mean of the counts does."""
-    generator = torch.Generator().manual_seed(2)
-    noise = 30.0 * torch.randn((2000, 1, 8, 8), generator=generator, dtype=torch.float64)
-    mask = torch.ones_like(noise)
-    without, with_signal = (_folded(torch.asinh(noise + shift), mask)[0].mean(dim=(1, 2, 3)) for shift in (0.0, 3.0))
-    told = (with_signal.mean() - without.mean()) / without.std()
-    best = 3.0 / (30.0 / 8.0)  # of 64 counts
-    assert 0.97 * best < float(told) < 1.01 * best
 
 
 def test_cell_set_refuses_what_is_no_cell() -> None:

@@ -60,6 +60,23 @@ py::ssize_t view(const Floats& counts, const Array<bool>& seen, Floats& out) {
     return -1;
 }
 
+// images: (n_images, 2 n_cells, n_h, n_k); mean, share: (n_images, n_cells, n_h / 2, n_k / 2); log_scale: (n_images,
+// n_cells).
+void quarters(const Floats& images, int threads, Floats& mean, Floats& share, Floats& log_scale) {
+    expect_shape(images, "images", {-1, -1, -1, -1});
+    const py::ssize_t n = images.shape(0), channels = images.shape(1), n_h = images.shape(2), n_k = images.shape(3);
+    if (channels % 2 || n_h % 2 || n_k % 2)
+        fail("images must have an even number of channels, rows and columns, got " + std::to_string(channels) + ", " +
+             std::to_string(n_h) + " and " + std::to_string(n_k));
+    expect_shape(mean, "mean", {n, channels / 2, n_h / 2, n_k / 2});
+    expect_shape(share, "share", {n, channels / 2, n_h / 2, n_k / 2});
+    expect_shape(log_scale, "log_scale", {n, channels / 2});
+    const QuarterInput input{n, channels / 2, n_h, n_k, images.data()};
+    float *const to = mean.mutable_data(), *const of = share.mutable_data(), *const scale = log_scale.mutable_data();
+    const py::gil_scoped_release release;
+    fold_quarters(input, threads, to, of, scale);
+}
+
 void singles(const Array<std::uint16_t>& halves, Floats& out) {
     if (halves.size() != out.size())
         fail("halves and out must have the same size, got " + std::to_string(halves.size()) + " and " +
@@ -81,6 +98,9 @@ void bind_detection(py::module_& module) {
     module.def("weighted_sum", &sum, "image"_a.noconvert(), "weight"_a.noconvert(), "Sum of image times weight.");
     module.def("arsinh_view", &view, "counts"_a.noconvert(), "seen"_a.noconvert(), "out"_a.noconvert(),
                "arsinh(counts) of what is seen, and masks; the first pixel that is not finite, or -1.");
+    module.def("fold_quarters", &quarters, "images"_a.noconvert(), "threads"_a, "mean"_a.noconvert(),
+               "share"_a.noconvert(), "log_scale"_a.noconvert(),
+               "The four mirror images of every cell as one quarter.");
     module.def("half_to_single", &singles, "halves"_a.noconvert(), "out"_a.noconvert(),
                "Bits of numbers in half precision as single precision.");
 }

@@ -28,6 +28,17 @@ double weighted_sum(std::ptrdiff_t n, const float* image, const float* weight);
 // (then the rest is not written), or -1.
 std::ptrdiff_t arsinh_view(std::ptrdiff_t n, const float* counts, const std::uint8_t* seen, float* values, float* mask);
 
+// Images of cells, (n_images, 2 n_cells, n_h, n_k), arsinh(counts) and then masks as arsinh_view makes them, with n_h
+// and n_k even. For each cell its four mirror images as one, and the scale of that; see QuarterTask of
+// cpp/src/detection_kernel.hpp.
+struct QuarterInput {
+    std::ptrdiff_t n_images, n_cells, n_h, n_k;
+    const float* images;
+};
+
+// mean, share: (n_images, n_cells, n_h / 2, n_k / 2). log_scale: (n_images, n_cells).
+void fold_quarters(const QuarterInput& input, int threads, float* mean, float* share, float* log_scale);
+
 // Numbers in half precision, given by their bits, in single precision.
 void half_to_single(std::ptrdiff_t n, const std::uint16_t* halves, float* singles);
 

@@ -56,24 +56,104 @@ double weighted_sum(std::ptrdiff_t n, const float* image, const float* weight) {
     return total;
 }
 
-// arsinh to 3e-7 of itself: log(1 + z) with z = y + y^2 / (1 + sqrt(1 + y^2)), which loses no digits of small y; what
-// 1 + z rounds away is put back to first order. log(m) = 2 artanh((m - 1) / (m + 1)) for 0.707 <= m < 1.414.
-INSDL_INLINE Pack arsinh(const Pack& x) {
-    const Pack y = abs(x), root = sqrt(Pack(1.0F) + y * y), large(1e6F);
-    const Pack z = select(y < large, y + y * y / (Pack(1.0F) + root), y + y - Pack(1.0F));
-    const Pack u = Pack(1.0F) + z;
-    Pack power, m;
-    for (int k = 0; k < Pack::kWidth / Pack::kNative; ++k) {
+// log(1 + z) of z >= 0 to 3e-7 of itself; what 1 + z rounds away is put back to first order. log(m) = 2 artanh((m - 1)
+// / (m + 1)) for 0.707 <= m < 1.414.
+template <class L>
+INSDL_INLINE L log_one_plus(const L& z) {
+    const L u = L(1.0F) + z;
+    L power, m;
+    for (int k = 0; k < L::kWidth / L::kNative; ++k) {
         const Whole bits = (Whole)u.v[k], octave = (bits - 0x3F3504F3) >> 23;  // from the root of 1/2 on
         power.v[k] = __builtin_convertvector(octave, Reals);
         m.v[k] = (Reals)(bits - (octave << 23));
     }
-    const Pack s = (m - Pack(1.0F)) / (m + Pack(1.0F)), s2 = s * s;
-    const Pack series =
-        ((Pack(2.0F / 9.0F) * s2 + Pack(2.0F / 7.0F)) * s2 + Pack(2.0F / 5.0F)) * s2 + Pack(2.0F / 3.0F);
-    const Pack lost = (z - (u - Pack(1.0F))) / u;
-    const Pack size = power * Pack(0.69314718F) + (s + s + s * s2 * series + lost);
-    return select(x < Pack(0.0F), -size, size);
+    const L s = (m - L(1.0F)) / (m + L(1.0F)), s2 = s * s;
+    const L series = ((L(2.0F / 9.0F) * s2 + L(2.0F / 7.0F)) * s2 + L(2.0F / 5.0F)) * s2 + L(2.0F / 3.0F);
+    const L lost = (z - (u - L(1.0F))) / u;
+    return power * L(0.69314718F) + (s + s + s * s2 * series + lost);
+}
+
+// arsinh to 3e-7 of itself: log(1 + z) with z = y + y^2 / (1 + sqrt(1 + y^2)), which loses no digits of small y.
+template <class L>
+INSDL_INLINE L arsinh(const L& x) {
+    const L y = abs(x), root = sqrt(L(1.0F) + y * y), large(1e6F);
+    const L size = log_one_plus(select(y < large, y + y * y / (L(1.0F) + root), y + y - L(1.0F)));
+    return select(x < L(0.0F), -size, size);
+}
+
+// sinh to 3e-7 of itself, of -20 to 20; what is beyond counts as 20. A series below 1; above, (e - 1 / e) / 2 with e =
+// 2^n times the series of what is left of the exponent, at most ln 2 / 2.
+template <class L>
+INSDL_INLINE L hyperbolic_sine(const L& x) {
+    const L y = min(abs(x), L(20.0F)), u = y * y, magic(12582912.0F);  // 1.5 * 2^23: adding it rounds to a whole number
+    const L near =
+        y + y * u * (L(1.0F / 6.0F) + u * (L(1.0F / 120.0F) + u * (L(1.0F / 5040.0F) + u * L(1.0F / 362880.0F))));
+    const L counted = y * L(1.44269504F) + magic, whole = counted - magic;
+    const L rest =
+        (y - whole * L(0.693359375F)) + whole * L(2.12194440e-4F);  // ln 2 in two parts, the first of 9 digits
+    L e(1.0F);
+    for (int k = 7; k > 0; --k) e = L(1.0F) + rest * L(1.0F / static_cast<float>(k)) * e;
+    for (int k = 0; k < L::kWidth / L::kNative; ++k) e.v[k] = (Reals)((Whole)e.v[k] + ((Whole)counted.v[k] << 23));
+    const L size = select(y < L(1.0F), near, L(0.5F) * (e - L(1.0F) / e));
+    return select(x < L(0.0F), -size, size);
+}
+
+// In 64 lanes whatever the registers, as `weighted_sum`: the same on every processor.
+void quarter(const QuarterTask* given) {
+    using Wide = Lanes<float, 256 / kBytes>;
+    static_assert(Wide::kWidth == kQuarterLanes);
+    const QuarterTask& task = *given;
+    const std::ptrdiff_t half_h = task.n_h / 2, half_k = task.n_k / 2, n = half_h * half_k;
+    const std::ptrdiff_t padded = (n + Wide::kWidth - 1) / Wide::kWidth * Wide::kWidth;
+    float *const counts = task.scratch, *const masks = counts + 4 * padded, *const mean = masks + 4 * padded;
+    for (int side = 0; side < 4; ++side) {
+        const bool back_h = side & 2, back_k = side & 1;
+        float* __restrict const to = counts + side * padded, * __restrict const there = masks + side * padded;
+        for (std::ptrdiff_t h = 0; h < half_h; ++h) {
+            const std::ptrdiff_t row = (back_h ? half_h - 1 - h : half_h + h) * task.n_k, first = h * half_k;
+            const float* __restrict const value = task.values + row, * __restrict const mask = task.mask + row;
+            if (back_k)
+                for (std::ptrdiff_t k = 0; k < half_k; ++k) {
+                    there[first + k] = mask[half_k - 1 - k];
+                    to[first + k] = value[half_k - 1 - k] * mask[half_k - 1 - k];
+                }
+            else
+                for (std::ptrdiff_t k = 0; k < half_k; ++k) {
+                    there[first + k] = mask[half_k + k];
+                    to[first + k] = value[half_k + k] * mask[half_k + k];
+                }
+        }
+        for (std::ptrdiff_t p = n; p < padded; ++p) to[p] = there[p] = 0.0F;
+    }
+    Wide logarithms(0.0F), seen(0.0F);
+    for (std::ptrdiff_t p = 0; p < padded; p += Wide::kWidth) {
+        Wide total(0.0F), number(0.0F), away(0.0F);
+        for (int side = 0; side < 4; ++side) {
+            const Wide found = hyperbolic_sine(Wide::load(counts + side * padded + p));
+            found.store(counts + side * padded + p);
+            total += found, number += Wide::load(masks + side * padded + p);
+        }
+        const Wide shares = number * Wide(0.25F), weight = Wide(0.25F) / max(shares, Wide(0.25F));
+        const Wide middle = total * weight;
+        for (int side = 0; side < 4; ++side)
+            away += abs(Wide::load(counts + side * padded + p) - middle) * Wide::load(masks + side * padded + p);
+        middle.store(mean + p);
+        shares.store(mean + padded + p);
+        logarithms += log_one_plus(away * weight);
+        seen += select(shares > Wide(0.0F), Wide(1.0F), Wide(0.0F));
+    }
+    float parts[2][Wide::kWidth];
+    logarithms.store(parts[0]);
+    seen.store(parts[1]);
+    double sum = 0.0, pixels = 0.0;
+    for (int lane = 0; lane < Wide::kWidth; ++lane)
+        sum += static_cast<double>(parts[0][lane]), pixels += static_cast<double>(parts[1][lane]);
+    const double noise = __builtin_expm1(sum / (pixels > 1.0 ? pixels : 1.0)),
+                 scale = __builtin_sqrt(1.0 + noise * noise);
+    *task.log_scale = static_cast<float>(__builtin_log(scale));
+    const Wide inverse(static_cast<float>(1.0 / scale));
+    for (std::ptrdiff_t p = 0; p < padded; p += Wide::kWidth) arsinh(Wide::load(mean + p) * inverse).store(mean + p);
+    for (std::ptrdiff_t p = 0; p < n; ++p) task.mean[p] = mean[p], task.share[p] = mean[padded + p];
 }
 
 std::ptrdiff_t view(std::ptrdiff_t n, const float* counts, const std::uint8_t* seen, float* values, float* mask) {
@@ -124,7 +204,7 @@ void singles(std::ptrdiff_t n, const std::uint16_t* __restrict halves, float* __
     }
 }
 
-const DetectionKernel kDetection{&expected, &weighted_sum, &view, &singles};
+const DetectionKernel kDetection{&expected, &weighted_sum, &view, &singles, &quarter};
 
 }  // namespace
 

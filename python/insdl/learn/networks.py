@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from insdl.learn.mirror_fold import appearance, folded_cells
+
 _LOG_VARIANCE_FLOOR = -14.0  # sigma of 1e-3 of the prior width: no finite training set resolves less
-_LARGEST = 20.0  # of arsinh(counts): 2.4e8 counts in a pixel
 
 
 @dataclass(frozen=True)
@@ -169,12 +170,12 @@ class CellEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features, zero for a cell that is not measured at all."""
         n, cells = len(images), images.shape[1] // 2
-        mask = images[:, cells:]
-        values = images[:, :cells] * mask
         if self.mirrors == "folded":
-            values, mask, appearance = _folded(values, mask)
+            values, mask, what = folded_cells(images)
         else:
-            appearance = _appearance(values, mask)
+            mask = images[:, cells:]
+            values = images[:, :cells] * mask
+            what = appearance(values, mask)
         height, width = values.shape[2:]
         pairs = torch.stack([values, mask], dim=4).reshape(n * cells, height, width, 2).permute(0, 3, 1, 2)
         found = self.convolution(pairs).permute(0, 2, 3, 1)
@@ -182,9 +183,9 @@ class CellEncoder(nn.Module):
         # (n, h, k, cells filters): the last axis is what the next layer sums over, and what the tuning belongs to.
         found = found.reshape(n, cells, wide, high, self.filters).permute(0, 2, 3, 1, 4)
         found = found.reshape(n, wide, high, cells * self.filters)
-        seen = (appearance[:, :, :1] > 0).repeat(1, 1, self.filters).reshape(n, 1, 1, cells * self.filters)
-        what = torch.cat([self.coordinates.expand(n, -1, -1), appearance], dim=2)
-        gain, offset = self.tuning(what).chunk(2, dim=2)
+        seen = (what[:, :, :1] > 0).repeat(1, 1, self.filters).reshape(n, 1, 1, cells * self.filters)
+        cell = torch.cat([self.coordinates.expand(n, -1, -1), what], dim=2)
+        gain, offset = self.tuning(cell).chunk(2, dim=2)
         gain, offset = (part.reshape(n, 1, 1, cells * self.filters) * seen for part in (1.0 + gain, offset))
         return functional.relu(torch.addcmul(offset, found, gain)).permute(0, 3, 1, 2)
 
@@ -461,49 +462,6 @@ def _coordinates(table: tuple[tuple[float, float, float], ...]) -> Tensor:
         wave(torch.pi * m * x) for x in (ki, 2.0 * share, energy) for m in (1, 2, 3) for wave in (torch.sin, torch.cos)
     ]
     return torch.stack([*plain, *waves], dim=1).float()
-
-
-def _folded(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean of the four quarters on the one where Qh, Qk > 0, measured share there, and (n, cells, 4) what a cell looks like.
-
-    Counts are averaged, and the mean comes as arsinh(counts / scale), so that a noisy cell looks like a quiet one with the same
-    signal over noise. The scale of a cell is sqrt(1 + d^2) counts, where 1 + d is the geometric mean over the pixels of one
-    count plus how far the four are from their mean: near the noise, never below one count, and no hot pixel sets it.
-
-    values : arsinh(counts), zero where nothing is measured.
-    """
-    quarters, masks = _quarters(torch.sinh(values.clamp(-_LARGEST, _LARGEST))), _quarters(mask)
-    share = 0.25 * (masks[0] + masks[1] + masks[2] + masks[3])
-    weight = 0.25 / share.clamp(min=0.25)
-    mean = (quarters[0] + quarters[1] + quarters[2] + quarters[3]) * weight
-    away = [(one - mean).abs() * there for one, there in zip(quarters, masks, strict=True)]
-    deviation = (away[0] + away[1] + away[2] + away[3]) * weight
-    seen = (share > 0).to(share.dtype)
-    noise = torch.expm1(torch.log1p(deviation).sum(dim=(2, 3)) / seen.sum(dim=(2, 3)).clamp(min=1.0))
-    scale = torch.sqrt(1.0 + noise * noise)
-    mean = torch.asinh(mean / scale[:, :, None, None])
-    return mean, share, torch.cat([_appearance(mean, seen), torch.log(scale)[:, :, None]], dim=2)
-
-
-def _quarters(images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Four quarters of images, each turned over so that Qh and Qk ascend from the middle."""
-    h, k = images.shape[2] // 2, images.shape[3] // 2
-    return (
-        images[:, :, h:, k:],
-        images[:, :, h:, :k].flip(3),
-        images[:, :, :h, k:].flip(2),
-        images[:, :, :h, :k].flip(2, 3),
-    )
-
-
-def _appearance(values: Tensor, mask: Tensor) -> Tensor:
-    """(n, cells, 3): measured share, mean level, and mean difference of neighbours in each cell."""
-    share = mask.mean(dim=(2, 3))
-    level = values.sum(dim=(2, 3)) / mask.sum(dim=(2, 3)).clamp(min=1.0)
-    rows, seen = values[..., ::2, :], mask[..., ::2, :]  # every other row is enough, and half the time
-    both = seen[..., 1:] * seen[..., :-1]
-    difference = ((rows[..., 1:] - rows[..., :-1]).abs() * both).sum(dim=(2, 3))
-    return torch.stack([share, level, difference / both.sum(dim=(2, 3)).clamp(min=1.0)], dim=2)
 
 
 def _places(pixels: int) -> Tensor:
