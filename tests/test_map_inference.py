@@ -86,5 +86,5 @@ def test_the_prior_holds_all_that_is_drawn():
     assert model.settings.temperature == 10.0
     with pytest.raises(ValueError, match="backgrounds must be 'flat' or 'radial'"):
         counting_problem(np.ones((4, 32, 32)), np.ones((4, 32, 32), dtype=bool), small(), backgrounds="none")
-    with pytest.raises(ValueError, match="pairs must be at least 20"):
+    with pytest.raises(ValueError, match="pairs must be at least 30"):
         MapInferenceSettings(pairs=0)

@@ -39,8 +39,8 @@ class Rb2mnf4Settings:
     windows : energy windows of the map, meV.
     seed : of everything random.
     training_images : maps of an epoch; every map of the training is a new one.
-    validation_images : on which the best epoch is chosen and the network's errors are calibrated.
-    posterior_images : of which the posterior and the baseline learn.
+    validation_images : on which the best epoch is chosen.
+    posterior_images : of which the posterior and the baseline learn, and by which the network's errors are calibrated.
     training : of the network besides.
     test_images : held-out maps. refined_images : how many of them are refined through the simulator too.
     own_counts : signal counts that a measurement made here would have in one window of 1 to 8 meV.

@@ -40,8 +40,8 @@ class MapInferenceSettings:
     Attributes
     ----------
     training : of the network. examples : maps that standardise pixels.
-    pairs : maps for the posterior and the baseline; the network has seen none of them.
-    validation : maps on which the best epoch is chosen and the network's errors are calibrated.
+    pairs : maps for the posterior, the baseline and the calibration of the network's errors; the network has seen none.
+    validation : maps on which the best epoch is chosen.
     components : principal components of the baseline; fewer are taken where there are few pairs.
     """
 
@@ -52,7 +52,7 @@ class MapInferenceSettings:
     components: int = 24
 
     def __post_init__(self) -> None:
-        for name, least in (("examples", 1), ("pairs", 20), ("validation", 30), ("components", 1)):
+        for name, least in (("examples", 1), ("pairs", 30), ("validation", 1), ("components", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
@@ -67,7 +67,7 @@ class MapInference:
     prior : of all that is fitted: model parameters, then image settings that are drawn, then the zero of energy.
     measured : (n_windows, n_h, n_k) bool.
     network : means and variances of the model parameters in units of the prior.
-    calibration : by which the network's errors are multiplied, from z-scores on the validation maps.
+    calibration : by which the network's errors are multiplied, from z-scores on maps that it has not seen.
     posterior : of all of the prior, on the network's features. baseline : of the model parameters.
     training : history of the network's training.
     """
@@ -308,9 +308,10 @@ def train_map_inference(
         description=description,
         progress=progress,
     )
-    mean, sigma = predict(network, views)
-    calibration = fit_error_scale((mean - targets) / sigma, _log_counts(views))
     views, values = held("pairs", settings.pairs)
+    mean, sigma = predict(network, views)
+    truths = (values[:, : len(names)] - own.centre) / own.width
+    calibration = fit_error_scale((mean - truths) / sigma, _log_counts(views))
     posterior = fit_posterior(network_features(network, views), values, prior=prior)
     components = min(settings.components, max(1, round((0.2 * len(views)) ** (1.0 / 3.0))))
     baseline = fit_pca_regression(
