@@ -323,7 +323,7 @@ def reliability() -> Figure:
 
 def denoising() -> Figure:
     """Six cells of an image that is half Goodenough, half Zener polaron: the truth, as counted, smoothed, denoised."""
-    config, settings = DenoiserConfig(), DenoiserTraining()
+    config, settings = DenoiserConfig(components=320), DenoiserTraining()
     network = first_use(cached_file(config, settings, 1600), config, settings, images=1600, progress="bar")
     samples = DenoisingSamples(24, stream="picture")
     clean = samples.of_class("goodenough")[0].astype(np.float32)

@@ -58,6 +58,8 @@ def test_a_measurement_is_denoised_in_its_own_layout(files: Path, tmp_path: Path
     assert result["network"]["kind"] == "autoencoder"
     # Means of neighbours and mirror images: nearer to the mirror images than the noisy image is.
     assert result["mirrors"]["denoised"] > result["mirrors"]["noisy"] > 0.3
+    assert 0.0 < result["hidden"]["denoised"] < 1.0
+    assert result["hidden"]["pixels"] > 1000
     assert 0.0 < result["residual"]["chi_squared"] < 2.0
     assert f"chi-squared {result['residual']['chi_squared']:.3f} per pixel" in outcome.output
 
@@ -75,14 +77,16 @@ def test_the_first_use_trains_and_the_second_does_not(
 
     monkeypatch.setattr(sys.modules["insdl.commands.denoise"], "run", run)
     given = [str(files / "image.npy"), "--images", "8", "--pairs", "4", "--width", "4", "--threads", "1"]
+    assert "320 components need more images than that, got 8" in called(*given).output
+    given += ["--components", "3"]
     assert "this far" in called(*given).output
     (file,) = (tmp_path / "cache" / "insdl").iterdir()
-    assert load_denoiser(file).config == DenoiserConfig(width=4)
+    assert load_denoiser(file).config == DenoiserConfig(width=4, components=3)
     monkeypatch.setattr("insdl.learn.denoise.trained_denoiser", None)  # a second training would fail
     assert "this far" in called(*given).output
     first, second = (network.state_dict()["stem.0.weight"] for network in used)
     assert torch.equal(first, second)
-    assert not torch.equal(first, Denoiser(DenoiserConfig(width=4)).state_dict()["stem.0.weight"])
+    assert not torch.equal(first, Denoiser(DenoiserConfig(width=4, components=3)).state_dict()["stem.0.weight"])
 
 
 def test_another_denoiser_is_another_file() -> None:

@@ -52,6 +52,20 @@ def test_an_untrained_network_gives_the_neighbourhood_mean(kind: str) -> None:
     assert (estimate.divergence > 0).all() if kind == "variational" else not estimate.divergence.any()
 
 
+def test_with_components_an_untrained_network_gives_half_of_their_image() -> None:
+    network, batch = small("autoencoder", components=2).eval(), inputs()
+    rng = np.random.default_rng(5)
+    network.fitted.learn(rng.normal(size=(6, 3, 8, 8)).astype(np.float32))
+    values, mask = batch[:, :3], batch[:, 3:6]
+    with torch.no_grad():
+        fitted = network.fitted(values, mask)
+        found = network(batch).mean
+    torch.testing.assert_close(found, 0.5 * (fitted + neighbourhood_mean(values, mask)))
+    copy = small("autoencoder", components=2, seed=9).eval()
+    copy.load_state_dict(network.state_dict())
+    torch.testing.assert_close(copy(batch).mean, found)
+
+
 def test_what_was_not_measured_is_not_seen() -> None:
     counts, measured = np.ones((3, 8, 8), np.float32), np.ones((3, 8, 8), bool)
     measured[1, 2:4, 5] = False
@@ -96,6 +110,7 @@ def test_the_divergence_of_a_standard_normal_latent_is_zero() -> None:
         ({"kind": "diffusion"}, "kind must be 'autoencoder' or 'variational', got 'diffusion'"),
         ({"pixels": 10}, "pixels must be a multiple of 4, 8 at least, got 10"),
         ({"width": 0}, "width must be at least 1, got 0"),
+        ({"components": -1}, "components must not be negative, got -1"),
     ],
 )
 def test_networks_that_cannot_be(options: dict[str, Any], message: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from insdl.learn.denoising_networks import Denoiser, DenoiserConfig
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_HIDDEN = 0.05  # of the measured pixels, for the test that asks for what was not shown
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -34,8 +35,10 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--kind", type=click.Choice(["autoencoder", "variational"]), default="autoencoder", show_default=True,
               help="Network to train, where none is given.")  # fmt: skip
 @click.option("--images", type=click.IntRange(8), default=1600, show_default=True, help="Simulated images to train on.")
-@click.option("--pairs", type=click.IntRange(1), default=7000, show_default=True, help="Noisy images to train on.")
+@click.option("--pairs", type=click.IntRange(1), default=9000, show_default=True, help="Noisy images to train on.")
 @click.option("--width", type=click.IntRange(1), default=48, show_default=True, help="Channels of the network.")
+@click.option("--components", type=click.IntRange(0), default=320, show_default=True,
+              help="Principal components of simulated images that the network knows.")  # fmt: skip
 @click.option("--output", type=_FOLDER, default=Path("insdl-denoise"), show_default=True, help="Folder for the result.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 @click.option("--threads", type=click.IntRange(1), help="Threads; all processors by default.")
@@ -50,6 +53,7 @@ def denoise(
     images: int,
     pairs: int,
     width: int,
+    components: int,
     output: Path,
     seed: int,
     threads: int | None,
@@ -69,7 +73,12 @@ def denoise(
         from insdl.learn.denoising_networks import DenoiserConfig
 
         given = read_pcsmo(measurement, mask=mask, orientation=layout)  # before minutes of training
-        config = DenoiserConfig(kind="autoencoder" if kind == "autoencoder" else "variational", width=width, seed=seed)
+        config = DenoiserConfig(
+            kind="autoencoder" if kind == "autoencoder" else "variational",
+            width=width,
+            components=components,
+            seed=seed,
+        )
         settings = DenoiserTraining(pairs=pairs, seed=seed, threads=torch_threads(threads))
         file = checkpoint or cached_file(config, settings, images)
         network = first_use(
@@ -84,9 +93,14 @@ def denoise(
         f"Taken away: chi-squared {residual['chi_squared']:.3f} per pixel, {100 * residual['outliers']:.2f} % outliers, "
         f"autocorrelation {', '.join(f'{value:+.3f}' for value in residual['autocorrelation'])} along Qh, Qk, energy."
     )
+    hidden = result["hidden"]
     click.echo(
-        f"Correlation with the image's own mirror images, which were not used: {result['mirrors']['denoised']:.3f}; "
-        f"of the noisy image {result['mirrors']['noisy']:.3f}."
+        f"Correlation with the counts of {hidden['pixels']} pixels that it was not shown, nor their mirror images: "
+        f"{hidden['denoised']:.3f}; of the mean of measured neighbours {hidden['neighbours']:.3f}."
+    )
+    click.echo(
+        f"Correlation with the image's own mirror images{'' if result['network']['components'] else ', which were not used'}: "
+        f"{result['mirrors']['denoised']:.3f}; of the noisy image {result['mirrors']['noisy']:.3f}."
     )
     click.echo(f"Result: {output / 'denoised.npy'}")
 
@@ -104,8 +118,10 @@ def run(
     import numpy as np
 
     from insdl.instrument.pcsmo import NOISE_SIGMA, pcsmo_frame, to_sheet
+    from insdl.learn.classical_denoise import gaussian_filter
     from insdl.learn.denoise import denoise
-    from insdl.learn.denoise_trust import mirror_images, residual_test
+    from insdl.learn.denoise_trust import hidden_pixels, mirror_images, residual_test
+    from insdl.learn.stabilisation import counts_of, stabilised
     from insdl.learn.templates import correlation
     from insdl.plot import cell_sheet
     from insdl.provenance import complete_folder, versions, write_json
@@ -117,7 +133,12 @@ def run(
     logs = {
         name: np.log1p(np.maximum(image[used], 0.0)) for name, image in (("noisy", counts), ("denoised", found.image))
     }
-    independent = np.log1p(mirrors[used])
+    reflected = np.log1p(mirrors[used])
+    hidden = hidden_pixels(measured, share=_HIDDEN, seed=0)
+    guessed = denoise(network, counts, measured & ~hidden, sigma=sigma).filled
+    noise_scale = sigma[:, None, None]
+    around = counts_of(gaussian_filter(stabilised(counts, noise_scale), measured & ~hidden, sigma=1.0), noise_scale)
+    shown = np.log1p(np.maximum(counts[hidden], 0.0))
     result = {
         "job": "denoise",
         "measurement": {"source": measurement.source, "sha256": measurement.sha256},
@@ -125,7 +146,12 @@ def run(
         "checkpoint": checkpoint,
         "noise": noise,
         "residual": asdict(residual_test(counts, found.image, measured, sigma=sigma)),
-        "mirrors": {name: correlation(values, independent) for name, values in logs.items()},
+        "mirrors": {name: correlation(values, reflected) for name, values in logs.items()},
+        "hidden": {
+            "pixels": int(hidden.sum()),
+            "denoised": correlation(np.log1p(np.maximum(guessed[hidden], 0.0)), shown),
+            "neighbours": correlation(np.log1p(np.maximum(around[hidden], 0.0)), shown),
+        },
         "versions": versions(),
         "caveats": [
             "The image is the expected one, background included; what of it is magnetic was not asked.",

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from insdl.dataset.durable_file import write_durably
 from insdl.learn.denoising_networks import Denoiser, DenoiserConfig, Estimate, denoiser_input
-from insdl.learn.denoising_samples import DenoisingSamples, Pair
+from insdl.learn.denoising_samples import DenoisingPrior, DenoisingSamples, Pair
 from insdl.learn.networks import evaluation_mode
 from insdl.learn.stabilisation import check_sigma, counts_of, stabilised
 
@@ -47,7 +47,7 @@ class DenoiserTraining:
     seed : of what is random in training. threads : of torch; None leaves its setting.
     """
 
-    pairs: int = 7000
+    pairs: int = 9000
     batch_size: int = 16
     learning_rate: float = 4e-3
     weight_decay: float = 1e-4
@@ -183,16 +183,31 @@ def trained_denoiser(
 
     Parameters
     ----------
-    config : see `DenoiserConfig`; the frame gives cells and pixels.
-    n_images : clean images to train on; a sixteenth as many others choose the best weights.
+    config : see `DenoiserConfig`; the frame gives cells and pixels. 320 components where None.
+    n_images : clean images to train on; a sixteenth as many others choose the best weights. As many again make the
+        components, so that they fit what the network learns from no better than what it will see.
     settings : see `DenoiserTraining`; its seed is that of the models and pairs, too.
     """
     settings, n_validation = settings or DenoiserTraining(), max(8, n_images // 16)
+    config = DenoiserConfig(components=320) if config is None else config
+    if config.components >= n_images:
+        raise ValueError(f"{config.components} components need more images than that, got {n_images}")
     samples, held_out = (
         DenoisingSamples(n, seed=settings.seed, stream=stream, threads=simulation_threads)
         for n, stream in ((n_images, "training"), (n_validation, "validation"))
     )
     network = Denoiser(config)
+    if network.config.components:
+        models = DenoisingSamples(
+            n_images,
+            seed=settings.seed,
+            stream="components",
+            prior=DenoisingPrior(shares=(1.0, 0.0, 0.0, 0.0, 0.0)),
+            threads=simulation_threads,
+        )
+        network.fitted.learn(
+            stabilised(one.expected, one.sigma[:, None, None]) for one in map(models.pair, range(n_images))
+        )
     pairs = [held_out.pair(index) for index in range(n_validation)]
     history = train_denoiser(network, pair=samples.pair, validation=pairs, settings=settings, progress=progress)
     return network, history

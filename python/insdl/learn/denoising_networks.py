@@ -2,7 +2,8 @@
 
 Both see counts on a scale of unit noise (`insdl.learn.stabilisation`), the mask and the noise of every cell, and return the
 expected image on the same scale with a variance for every pixel. A pixel's answer starts from the mean of its own
-neighbourhood in its own cell; what the other cells say is added to that.
+neighbourhood in its own cell, or from an image of few components where that fits (`insdl.learn.component_fit`); what the
+other cells say is added to that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from insdl.learn.component_fit import ComponentFit
 from insdl.learn.stabilisation import stabilised
 
 _LOG_VARIANCE = (-9.0, 3.0)  # softly bounded: no pixel is known to a hundredth of its noise, none is without limits
@@ -24,13 +26,17 @@ NetworkKind = Literal["autoencoder", "variational"]
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """What a denoiser is made of; `latent` channels at a quarter of the resolution only in a variational one."""
+    """What a denoiser is made of; `latent` channels at a quarter of the resolution only in a variational one.
+
+    With `components` it knows that many principal components of true images, and asks of each pixel whether they fit.
+    """
 
     kind: NetworkKind = "autoencoder"
     cells: int = 60
     pixels: int = 40
     width: int = 48
     latent: int = 32
+    components: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -39,6 +45,8 @@ class DenoiserConfig:
         for name in ("cells", "width", "latent"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.components < 0:
+            raise ValueError(f"components must not be negative, got {self.components}")
         if self.pixels < 8 or self.pixels % 4:
             raise ValueError(f"pixels must be a multiple of 4, 8 at least, got {self.pixels}")
 
@@ -77,13 +85,16 @@ class Denoiser(nn.Module):
     ============ ==================== ==============================================================================
     block        output, width 48     what it is
     ============ ==================== ==============================================================================
-    `stem`       (48, 40, 40)         1 x 1 over counts, their neighbourhood's mean, mask and noise of all cells
+    `fitted`     (60, 40, 40)         with components: the image of these that fits the measured pixels
+    `stem`       (48, 40, 40)         1 x 1 over counts, their neighbourhood's mean, mask and noise of all cells; with
+                                      components their image, and how far the neighbourhood is from it
     `fine`       (48, 40, 40)         3 x 3
     `down1`      (72, 20, 20)         4 x 4 of stride 2, then 3 x 3
     `down2`      (96, 10, 10)         4 x 4 of stride 2, then 3 x 3
     `latent`     (32, 10, 10)         variational only: mean and log-variance, 1 x 1, of a normal distribution
     `up2`, `up1` (72), (48)           transposed 4 x 4 of stride 2, then 3 x 3; an autoencoder adds what was there
-    `head`       (60), (60)           1 x 1; the mean is added to the neighbourhood's mean
+    `head`       (60), (60), (60)     1 x 1; the mean is added to the neighbourhood's mean, or to a mixture of it and the
+                                      components' image, whose share is the third
     ============ ==================== ==============================================================================
 
     The variational network has no way around its latent image: all but the neighbourhood's mean goes through it. Trained, it
@@ -99,7 +110,9 @@ class Denoiser(nn.Module):
         two, three = one * 3 // 2, one * 2
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.stem = _block(4 * cells, one, kernel=1)
+            if config.components:
+                self.fitted = ComponentFit(cells, config.pixels, config.components)
+            self.stem = _block((6 if config.components else 4) * cells, one, kernel=1)
             self.fine = _block(one, one)
             self.down1 = nn.Sequential(_block(one, two, kernel=4, stride=2), _block(two, two))
             self.down2 = nn.Sequential(_block(two, three, kernel=4, stride=2), _block(three, three))
@@ -109,8 +122,9 @@ class Denoiser(nn.Module):
             self.deep = _block(three, three)
             self.up2, self.join2 = _up(three, two), _block(two, two)
             self.up1, self.join1 = _up(two, one), _block(one, one)
-            self.head = nn.Conv2d(one, 2 * cells, 1)
-            nn.init.zeros_(self.head.weight)  # before training, the answer is the neighbourhood's mean
+            self.head = nn.Conv2d(one, (3 if config.components else 2) * cells, 1)
+            # Before training, the answer is the neighbourhood's mean, or half of it and half of the components' image.
+            nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, inputs: Tensor, *, sample: Literal["mean", "drawn"] | None = None) -> Estimate:
@@ -120,8 +134,11 @@ class Denoiser(nn.Module):
             raise ValueError(f"inputs must have shape (n, {3 * cells}, {pixels}, {pixels}), got {tuple(inputs.shape)}")
         values, mask = inputs[:, :cells], inputs[:, cells : 2 * cells]
         around = neighbourhood_mean(values, mask)
-        features = torch.cat([inputs, around], dim=1).contiguous(memory_format=torch.channels_last)
-        first = self.fine(self.stem(features))
+        seen = [inputs, around]
+        if self.config.components:
+            fitted = self.fitted(values, mask)
+            seen += [fitted, torch.log1p(neighbourhood_mean((values - fitted) ** 2, mask))]
+        first = self.fine(self.stem(torch.cat(seen, dim=1).contiguous(memory_format=torch.channels_last)))
         second = self.down1(first)
         third = self.down2(second)
         divergence = values.new_zeros(len(values))
@@ -135,8 +152,9 @@ class Denoiser(nn.Module):
             third, skip = self.decoded(latent), 0.0
         second = self.join2(self.up2(self.deep(third)) + skip * second)
         first = self.join1(self.up1(second) + skip * first)
-        correction, raw = self.head(first).chunk(2, dim=1)
-        return Estimate(around + correction, _bounded(raw - 2.0), divergence)
+        correction, raw, *share = self.head(first).split(cells, dim=1)
+        start = around + torch.sigmoid(share[0]) * (fitted - around) if share else around
+        return Estimate(start + correction, _bounded(raw - 2.0), divergence)
 
 
 def neighbourhood_mean(values: Tensor, mask: Tensor) -> Tensor:
