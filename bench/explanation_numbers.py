@@ -76,19 +76,20 @@ def worth(given: Given, method: Method, separation: np.ndarray, *, orders: int) 
         return cells
 
     rows = [importance(network) for network in given.networks]
-    noise = [importance(randomised(network, seed=7)) for network in given.networks]
-    bins = given.frame.bins.mean(axis=1)
-    inside = [int(((bins[np.argsort(-row)[:12]] > 28) & (bins[np.argsort(-row)[:12]] < 41)).sum()) for row in rows]
+    noise = [importance(randomised(network, seed=7 + i)) for i, network in enumerate(given.networks)]
+    inside = [_inside(given, row) for row in rows]
     chance = [spearman(a, b) for a, b in zip(rows, noise, strict=True)]
     mean = np.mean(rows, axis=0)
-    top = np.argsort(-mean)[:12]
+    blind = [spearman(one, separation) for one in noise]
     column = {
         "networks agree (mean Spearman of pairs; lowest)": _mean([spearman(a, b) for a, b in combinations(rows, 2)]),
         "with random weights (mean Spearman; largest size)": f"{np.mean(chance):+.2f}; {np.max(np.abs(chance)):.2f}",
         "of the 12 strongest cells, between 28 and 41 meV (each network; their mean)": f"{min(inside)} to {max(inside)}; "
-        f"{int(((bins[top] > 28) & (bins[top] < 41)).sum())}",
+        f"{_inside(given, mean)}",
         "Spearman with where the classes differ (networks; their mean)": _mean([spearman(r, separation) for r in rows])
         + f"; {spearman(mean, separation):.2f}",
+        "the same with random weights (mean; largest size; their mean)": f"{np.mean(blind):+.2f}; {np.max(np.abs(blind)):.2f}; "
+        f"{spearman(np.mean(noise, axis=0), separation):+.2f}",
     }
     for mode in ("deletion", "insertion"):
         beaten, gains, plain = [], [], []
@@ -106,6 +107,12 @@ def worth(given: Given, method: Method, separation: np.ndarray, *, orders: int) 
             f"{np.mean(beaten):.2f}; {np.mean(gains):.1f} ({np.mean(plain):.1f})"
         )
     return column
+
+
+def _inside(given: Given, scores: np.ndarray) -> int:
+    """How many of the 12 strongest cells have their middle between 28 and 41 meV."""
+    middle = given.frame.bins.mean(axis=1)[np.argsort(-scores)[:12]]
+    return int(((middle > 28) & (middle < 41)).sum())
 
 
 def _mean(values: list[float]) -> str:
@@ -144,6 +151,10 @@ def main(
             each = [spearman(row, separation) for row in rows]
             pairs = [spearman(a, b) for a, b in combinations(rows, 2)]
             order = [given.frame.label(int(i)) for i in np.argsort(-rows.mean(axis=0))[:12]]
+    click.echo(
+        f"Of the 12 cells where the classes differ most, {_inside(given, separation)} lie between 28 and 41 meV, as do "
+        f"{int(((given.frame.bins.mean(axis=1) > 28) & (given.frame.bins.mean(axis=1) < 41)).sum())} of all cells."
+    )
     click.echo(f"| {len(given.networks)} networks | {' | '.join(columns)} |\n| --- {'| --- ' * len(columns)}|")
     for row in next(iter(columns.values())):
         click.echo(f"| {row} | {' | '.join(column[row] for column in columns.values())} |")

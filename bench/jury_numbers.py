@@ -28,11 +28,11 @@ from insdl.dataset.randomness import generator
 from insdl.dataset.view import ViewPrior, with_more_noise
 from insdl.instrument.measurement import read_pcsmo
 from insdl.instrument.pcsmo import INCIDENT_ENERGIES, NOISE_SIGMA, SLICES
-from insdl.learn.calibration import calibrated
+from insdl.learn.calibration import calibrated, fit_temperature
 from insdl.learn.checkpoint import load_checkpoint
 from insdl.learn.jury import Jury, hear, load_jury, member_probabilities
 from insdl.learn.reliability import calibration_error
-from insdl.learn.rivals import measurements
+from insdl.learn.rivals import RivalSettings, measurements
 from insdl.learn.scores import auroc
 from insdl.learn.verdict import Verdict
 
@@ -53,34 +53,54 @@ def main(context: click.Context, jury: Path) -> None:
 @click.option("--mask", type=click.Path(exists=True, path_type=Path))
 @click.option("--network", "networks", multiple=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--draws", default=20, show_default=True, help="Of noise of eight standard deviations.")
+@click.option("--threads", type=int)
 @click.pass_obj
-def measured(jury: Jury, image: Path, mask: Path | None, networks: Sequence[Path], draws: int) -> None:
+def measured(
+    jury: Jury, image: Path, mask: Path | None, networks: Sequence[Path], draws: int, threads: int | None
+) -> None:
     """The public measurement, whole, in part, and with more noise: P of Goodenough."""
     given = read_pcsmo(image, mask=mask)
     more = tuple(load_checkpoint(path)[0] for path in networks)
     everyone = replace(jury, members=(*jury.members, *more))
+    temperatures = own_temperatures(everyone, threads)
+    click.echo(f"temperatures: the jury's {jury.temperature:.3f}, of each network {np.round(temperatures, 3).tolist()}")
     counts = given.image.astype(np.float32)
     for name, values, seen in situations(counts.astype(np.float64), given.measured):
-        _measured_line(jury, everyone, name, values[None].astype(np.float32), seen[None])
+        _measured_line(jury, everyone, temperatures, name, values[None].astype(np.float32), seen[None])
     rng = np.random.default_rng(5)
     noisy = [
         with_more_noise(counts, NOISE_SIGMA.ravel(), 8.0, rng, clipped=bool(number % 2)) for number in range(draws)
     ]
     noisy = [np.where(given.measured, one, np.float32(0.0)) for one in noisy]
     seen = np.broadcast_to(given.measured, (draws, *counts.shape))
-    _measured_line(jury, everyone, f"{draws} draws of 8 sigma", np.stack(noisy), seen)
+    _measured_line(jury, everyone, temperatures, f"{draws} draws of 8 sigma", np.stack(noisy), seen)
+
+
+def own_temperatures(jury: Jury, threads: int | None) -> npt.NDArray[np.float64]:
+    """(members,) what each network by itself, as a jury of one, would be calibrated with."""
+    plain = RivalSettings()
+    inputs, labels = measurements(_source("held out", plain.held_out), plain.noisy, threads)
+    logits = np.log(member_probabilities(jury, *_counts(inputs)))
+    return np.array([fit_temperature(one, labels, targets="hard").temperature for one in logits])
 
 
 def _measured_line(
-    jury: Jury, everyone: Jury, name: str, counts: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]
+    jury: Jury,
+    everyone: Jury,
+    temperatures: npt.NDArray[np.float64],
+    name: str,
+    counts: npt.NDArray[np.float32],
+    seen: npt.NDArray[np.bool_],
 ) -> None:
     verdicts = hear(jury, counts, seen)
     own = np.sort([verdict.probability["goodenough"] for verdict in verdicts])
-    single = member_probabilities(everyone, counts, seen)[..., 0]
+    plain = member_probabilities(everyone, counts, seen)
+    single = np.stack([calibrated(np.log(p), temperature=t)[:, 0] for p, t in zip(plain, temperatures, strict=True)])
     click.echo(
         f"{name}: jury lowest {own[0]:.5f}, median {np.median(own):.5f}, at 0.99 {(own >= 0.99).sum()}, at 0.95 "
         f"{(own >= 0.95).sum()} of {len(own)}, alarms {sum(not one.in_distribution for one in verdicts)}; {len(single)} "
-        f"networks lowest {single.min():.4f}, at 0.99 in every draw {(single >= 0.99).all(axis=1).sum()}, at 0.95 "
+        f"networks lowest {single.min():.4f} ({plain[..., 0].min():.4f} without a temperature), "
+        f"at 0.99 in every draw {(single >= 0.99).all(axis=1).sum()}, at 0.95 "
         f"{(single >= 0.95).all(axis=1).sum()}, of draws at 0.99 {np.round((single >= 0.99).mean(axis=1), 2).tolist()}"
     )
 

@@ -128,6 +128,25 @@ def test_a_part_of_a_measurement_is_judged_by_what_is_there() -> None:
     assert hear(jury(), images, SEEN, required=1.0)[0].answer == CANNOT_TELL
 
 
+def test_members_are_kept_in_half_precision_and_lose_nothing(tmp_path: Path) -> None:
+    """What was seated is what is read again, bit for bit; whoever trained the members finds them unchanged."""
+    trained = member(0)
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    seated = seat_jury([trained], training=inputs(300, 1), held_out=inputs(600, 2))
+    for name, value in trained.state_dict().items():
+        assert torch.equal(value, before[name])
+        rounded = seated.members[0].state_dict()[name]
+        torch.testing.assert_close(rounded, value, rtol=5e-4, atol=1e-7)
+    save_jury(tmp_path / "jury.pt", seated)
+    kept = torch.load(tmp_path / "jury.pt", weights_only=True)["members"][0]["state"]
+    assert kept["mix2.0.weight"].dtype == torch.float16
+    assert kept["mix2.1.running_var"].dtype == torch.float32
+    again = load_jury(tmp_path / "jury.pt").members[0].state_dict()
+    for name, value in seated.members[0].state_dict().items():
+        assert again[name].dtype == value.dtype
+        assert torch.equal(again[name], value)
+
+
 def test_a_jury_comes_back_from_its_file(tmp_path: Path) -> None:
     images, _ = sample_set(9, 8)
     save_jury(tmp_path / "jury.pt", jury())

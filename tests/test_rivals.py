@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,3 +81,21 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
         RivalSettings(members=0)
     with pytest.raises(ValueError, match=r"the folder of .* does not exist"):
         train_jury(small_configuration(), tmp_path / "no" / "jury.pt", SMALL)
+
+
+def test_the_alarm_is_set_by_measurements_of_which_some_are_noisy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here all of them, with eight times their noise; what the simple methods are asked about has none of it."""
+    given: dict[str, dict[str, Any]] = {}
+    seat, compared = rivals.seat_jury, rivals._compared
+    monkeypatch.setattr(rivals, "seat_jury", lambda *args, **rest: given.update(seat=rest) or seat(*args, **rest))
+    monkeypatch.setattr(rivals, "_compared", lambda *args: given.update(compared={"sets": args[1:]}) or compared(*args))
+    loud = ViewPrior(0.0, 0.0, 0.0, 0.0, 0.0, more_noise=1.0, noise=(8.0, 8.0))
+    train_jury(small_configuration(), tmp_path / "loud.pt", replace(SMALL, members=1, noisy=loud), progress="silent")
+    for name, (plain, labels) in zip(("training", "held_out"), given["compared"]["sets"], strict=True):
+        noisy, same_labels = given["seat"][name]
+        np.testing.assert_array_equal(labels, same_labels)
+        quiet, spread = (np.median(np.abs(np.sinh(one[:, :4])[one[:, 4:] > 0])) for one in (plain, noisy))
+        assert spread > 1.5 * quiet
+        np.testing.assert_array_equal(noisy[:, 4:], plain[:, 4:])  # whole measurements

@@ -21,7 +21,7 @@ def train() -> None:
 @click.option("--configuration", default="pcsmo", show_default=True, help="Preset or YAML file: rivals and nuisances.")
 @click.option("--members", type=click.IntRange(1), default=5, show_default=True, help="Number of networks.")
 @click.option("--images", type=click.IntRange(100), default=12_000, show_default=True, help="Simulated images.")
-@click.option("--epochs", type=click.IntRange(1), default=12, show_default=True, help="Passes over them.")
+@click.option("--epochs", type=click.IntRange(1), default=14, show_default=True, help="Passes over them.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 @click.option("--threads", type=click.IntRange(1), help="Of the simulation; all processors by default.")
 @click.option("--quiet", is_flag=True, help="No progress on the error stream.")
@@ -71,7 +71,7 @@ def rivals(
     "--class", "name", default="goodenough", show_default=True, help="The model whose parameters are learned."
 )
 @click.option("--images", type=click.IntRange(100), default=9000, show_default=True, help="Simulated images.")
-@click.option("--epochs", type=click.IntRange(1), default=7, show_default=True, help="Passes over them.")
+@click.option("--epochs", type=click.IntRange(1), default=24, show_default=True, help="Passes over them.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 @click.option("--threads", type=click.IntRange(1), help="Of the simulation; all processors by default.")
 @click.option("--quiet", is_flag=True, help="No progress on the error stream.")

@@ -10,6 +10,7 @@ were measured.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,11 @@ def seat_jury(
 ) -> Jury:
     """Calibrates trained members on held-out simulated measurements.
 
+    The jury's members are copies whose weights are rounded to half precision, in which its file keeps them.
+
     Parameters
     ----------
-    members : as in `Jury`.
+    members : trained, of the same cells and classes.
     training : inputs (n, 2 cells, p, p) of whole measurements that the members may have learned from, and labels: what their
         features are like.
     held_out : the same of measurements that no member has seen: temperature and alarm.
@@ -114,6 +117,7 @@ def seat_jury(
     if first.outputs[-1] != NONE:
         raise ValueError(f"the last class must be {NONE!r}, got {first.outputs}")
     none = len(first.outputs) - 1
+    members = [_rounded(member) for member in members]
     logits = ensemble_logits(_member_logits(members, held_out[0]))
     temperature = _temperature(logits, held_out[1])
     inside = held_out[1] != none
@@ -182,7 +186,7 @@ def save_jury(path: Path | str, jury: Jury, *, histories: Sequence[Sequence[Epoc
     past = list(histories) or [()] * len(jury.members)
     content = {
         "format": _FORMAT,
-        "members": [packed(member, None, one, None) for member, one in zip(jury.members, past, strict=True)],
+        "members": [_compact(packed(member, None, one, None)) for member, one in zip(jury.members, past, strict=True)],
         "temperature": jury.temperature,
         "densities": [_density_content(one) for one in jury.densities],
         "scales": [[one.centre, one.spread] for one in _scales(jury)],
@@ -221,6 +225,25 @@ def load_jury(path: Path | str) -> Jury:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a jury of insdl: {error}") from error
+
+
+def _rounded(member: CellSetClassifier) -> CellSetClassifier:
+    """A copy with weights as half precision has them; biases and statistics stay."""
+    copy = deepcopy(member)
+    with torch.no_grad():
+        for weight in copy.parameters():
+            if weight.ndim > 1:
+                weight.copy_(weight.half())
+    return copy
+
+
+def _compact(member: dict[str, Any]) -> dict[str, Any]:
+    """A packed network with those tensors in half precision that lose nothing by it; reading turns them back."""
+    state = {}
+    for name, value in member["state"].items():
+        half = value.half() if value.is_floating_point() else value
+        state[name] = half if torch.equal(half.to(value.dtype), value) else value
+    return {**member, "state": state}
 
 
 def _scales(jury: Jury) -> list[Scale]:

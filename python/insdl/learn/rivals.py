@@ -42,6 +42,8 @@ class RivalSettings:
         chooses each member's epoch, the other calibrates.
     training : of each member; its seed is set for each.
     views : what of a measurement a member is shown in training.
+    noisy : whole measurements, some of them with more noise: by these the jury is calibrated and its alarm set, so that little
+        counting time alone raises none.
     filters, widths : of the networks. Mirrors are folded where all rivals have them.
     threads : of simulation; None uses every processor.
     """
@@ -51,10 +53,11 @@ class RivalSettings:
     images: int = 12_000
     validation: int = 600
     held_out: int = 2400
-    training: TrainingSettings = TrainingSettings(epochs=12, learning_rate=5e-3, weight_decay=1e-3, threads=1)
+    training: TrainingSettings = TrainingSettings(epochs=14, learning_rate=5e-3, weight_decay=1e-3, threads=1)
     views: ViewPrior = ViewPrior()
-    filters: int = 6
-    widths: tuple[int, int, int] = (64, 64, 96)
+    noisy: ViewPrior = ViewPrior(0.0, 0.0, 0.0, 0.0, 0.0)
+    filters: int = 8
+    widths: tuple[int, int, int] = (96, 96, 128)
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -102,19 +105,23 @@ def train_jury(
         member, result = _member(number, source, reader, validation, output, settings, progress)
         members.append(member)
         results.append(result)
-    detector = ViewedDetection(source.base)
     few = min(source.n_samples, 200 * len(source.classes))
-    known = reader.read(range(few))
-    samples, numbers = good(known, range(few))
-    images = detected(samples.images, numbers, detector, seed=settings.seed, stream="densities")
-    training = images, samples.labels
-    held_out = measurements(
-        _source(configuration, settings.held_out, settings.seed, "held out", physics), None, settings.threads
+    samples, numbers = good(reader.read(range(few)), range(few))
+    training, noisy_training = (
+        (detected(samples.images, numbers, ViewedDetection(source.base, views), seed=settings.seed, stream="densities"),
+         samples.labels)
+        for views in (None, settings.noisy)
+    )  # fmt: skip
+    held_out, noisy_held_out = (
+        measurements(
+            _source(configuration, settings.held_out, settings.seed, "held out", physics), views, settings.threads
+        )
+        for views in (None, settings.noisy)
     )
     jury = seat_jury(
         members,
-        training=training,
-        held_out=held_out,
+        training=noisy_training,
+        held_out=noisy_held_out,
         parts=measurements(
             _source(configuration, settings.held_out // 2, settings.seed, "held out parts", physics),
             settings.views,
