@@ -66,8 +66,8 @@ def on_average(given: Given, *, images: int) -> np.ndarray:
     return np.array(rows)
 
 
-def worth(given: Given, method: Method, separation: np.ndarray, *, orders: int) -> dict[str, str]:
-    """One column of the table."""
+def worth(given: Given, method: Method, separation: np.ndarray, *, orders: int, draws: int) -> dict[str, str]:
+    """One column of the table; ``draws`` of random weights for each network."""
     layer = "cells" if "cam" in method else None
 
     def importance(network: object) -> np.ndarray:
@@ -76,20 +76,22 @@ def worth(given: Given, method: Method, separation: np.ndarray, *, orders: int) 
         return cells
 
     rows = [importance(network) for network in given.networks]
-    noise = [importance(randomised(network, seed=7 + i)) for i, network in enumerate(given.networks)]
+    random = [
+        [importance(randomised(network, seed=7 + i + 100 * draw)) for draw in range(draws)]
+        for i, network in enumerate(given.networks)
+    ]
     inside = [_inside(given, row) for row in rows]
-    chance = [spearman(a, b) for a, b in zip(rows, noise, strict=True)]
+    chance = [spearman(row, one) for row, drawn in zip(rows, random, strict=True) for one in drawn]
     mean = np.mean(rows, axis=0)
-    blind = [spearman(one, separation) for one in noise]
+    blind = [spearman(one, separation) for drawn in random for one in drawn]
     column = {
         "networks agree (mean Spearman of pairs; lowest)": _mean([spearman(a, b) for a, b in combinations(rows, 2)]),
-        "with random weights (mean Spearman; largest size)": f"{np.mean(chance):+.2f}; {np.max(np.abs(chance)):.2f}",
+        "with random weights (mean Spearman and its error; largest size)": _around(chance),
         "of the 12 strongest cells, between 28 and 41 meV (each network; their mean)": f"{min(inside)} to {max(inside)}; "
         f"{_inside(given, mean)}",
         "Spearman with where the classes differ (networks; their mean)": _mean([spearman(r, separation) for r in rows])
         + f"; {spearman(mean, separation):.2f}",
-        "the same with random weights (mean; largest size; their mean)": f"{np.mean(blind):+.2f}; {np.max(np.abs(blind)):.2f}; "
-        f"{spearman(np.mean(noise, axis=0), separation):+.2f}",
+        "the same with random weights (mean and its error; largest size)": _around(blind),
     }
     for mode in ("deletion", "insertion"):
         beaten, gains, plain = [], [], []
@@ -97,7 +99,7 @@ def worth(given: Given, method: Method, separation: np.ndarray, *, orders: int) 
             net, image, regions, filling, measured = taken_away(replace(given, networks=(network,)))
             found = faithfulness(
                 net, image, scores=row, regions=regions, target=given.target, replacement=filling, measured=measured,
-                mode=mode, random_orders=orders, other_scores={"physics": separation},  # type: ignore[arg-type]
+                mode=mode, random_orders=orders, other_scores={"physics": separation},
             )  # fmt: skip
             sign = 1.0 if mode == "deletion" else -1.0
             beaten.append(found.better_than_random)
@@ -115,6 +117,11 @@ def _inside(given: Given, scores: np.ndarray) -> int:
     return int(((middle > 28) & (middle < 41)).sum())
 
 
+def _around(values: list[float]) -> str:
+    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+    return f"{np.mean(values):+.3f} +- {error:.3f}; {np.max(np.abs(values)):.2f}"
+
+
 def _mean(values: list[float]) -> str:
     return f"{np.mean(values):.2f}; {np.min(values):.2f}" if values else "one network"
 
@@ -127,11 +134,12 @@ def _mean(values: list[float]) -> str:
 @click.option("--images", default=200, show_default=True, help="Of each class, for the physics score.")
 @click.option("--average", default=20, show_default=True, help="Images for contributions on average.")
 @click.option("--orders", default=20, show_default=True, help="Random orders of deletion.")
+@click.option("--draws", default=10, show_default=True, help="Of random weights, for each network.")
 @click.option("--method", "methods", multiple=True, default=("shapley", "hires-cam", "integrated"), show_default=True)
 @click.option("--threads", type=int)
 def main(
     networks: tuple[Path, ...], measured: Path, denoised: Path | None, samples: int, images: int, average: int,
-    orders: int, methods: tuple[Method, ...], threads: int | None,
+    orders: int, draws: int, methods: tuple[Method, ...], threads: int | None,
 ) -> None:  # fmt: skip
     """Prints the table."""
     torch.set_num_threads(threads or 1)
@@ -144,7 +152,7 @@ def main(
         )  # fmt: skip
         separation = physics(given, images=images, threads=threads)
         for method in methods:
-            columns[f"{method}, {what}"] = worth(given, method, separation, orders=orders)
+            columns[f"{method}, {what}"] = worth(given, method, separation, orders=orders, draws=draws)
             click.echo(f"{method} done", err=True)
         if what == "measured" and average:
             rows = on_average(given, images=average)
