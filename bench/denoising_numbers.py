@@ -16,6 +16,7 @@ from typing import Any
 import click
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from insdl.dataset.randomness import generator
 from insdl.instrument.measurement import read_pcsmo
@@ -31,7 +32,7 @@ from insdl.learn.denoise_trust import (
     pair_of,
     residual_test,
 )
-from insdl.learn.denoising_networks import Denoiser
+from insdl.learn.denoising_networks import Denoiser, denoiser_input
 from insdl.learn.denoising_samples import KINDS, DenoisingSamples, Pair
 from insdl.learn.jury import load_jury
 from insdl.learn.stabilisation import counts_of, stabilised
@@ -70,6 +71,7 @@ def simulated(checkpoints: Sequence[Path], images: int, basis: int, threads: int
             "as counted": lambda pair: pair.counts,
             **{name: _classical(method) for name, method in classical.items()},
             **{name: _network(network) for name, network in networks.items()},
+            **{f"{name}: its components alone": _fitted(n) for name, n in networks.items() if n.config.components},
         }
         click.echo(f"counting time {time:g}, correlation with the truth: models; mixed, exchanged and patterns")
         found = comparison(methods, models), comparison(methods, others)
@@ -169,6 +171,18 @@ def _truth(pair: Pair) -> _Singles:
 
 def _network(network: Denoiser) -> Callable[[Pair], Any]:
     return lambda pair: denoise(network, pair.counts, pair.measured, sigma=pair.sigma).image
+
+
+def _fitted(network: Denoiser) -> Callable[[Pair], Any]:
+    """The image of the network's components, zeros as clipped, that it starts from."""
+
+    def apply(pair: Pair) -> Any:
+        cells = network.config.cells
+        inputs = torch.from_numpy(denoiser_input(pair.counts, pair.measured, pair.sigma)[None])
+        fitted = network.fitted(inputs[:, :cells], inputs[:, cells : 2 * cells])[0]
+        return counts_of(fitted.double().numpy(), pair.sigma[:, None, None])
+
+    return apply
 
 
 def _classical(method: TunedFilter) -> Callable[[Pair], Any]:

@@ -6,8 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from scipy.optimize import minimize
+from scipy.special import log_ndtr
+from scipy.stats import norm
 
-from insdl.learn.component_fit import ComponentFit
+from insdl.learn.component_fit import ComponentFit, completed, surprise
 
 CELLS, PIXELS, RANK = 2, 8, 6
 _Reals = npt.NDArray[np.float64]
@@ -23,8 +26,8 @@ def drawn(rng: np.random.Generator) -> npt.NDArray[np.float32]:
     return np.concatenate([upper[:, ::-1], upper], axis=1).astype(np.float32)
 
 
-def learned() -> ComponentFit:
-    fit = ComponentFit(CELLS, PIXELS, RANK)
+def learned(rounds: int = 0) -> ComponentFit:
+    fit = ComponentFit(CELLS, PIXELS, RANK, rounds=rounds)
     fit.learn(drawn(np.random.default_rng(i)) for i in range(200))
     return fit
 
@@ -42,7 +45,7 @@ def extended(flat: torch.Tensor, parity: int = 0) -> _Reals:
 
 
 def test_fit_is_the_most_probable_image_of_the_components() -> None:
-    """Normal equations over every measured pixel of whole images, in double precision."""
+    """Normal equations over every measured pixel of whole images, in double precision, where nothing is told of zeros."""
     fit, rng = learned(), np.random.default_rng(1)
     images = np.stack([drawn(rng) for _ in range(3)])
     noisy, seen = images + rng.normal(size=images.shape), rng.random(images.shape) < 0.6
@@ -91,6 +94,54 @@ def test_nothing_measured_gives_the_mean() -> None:
     fit = learned()
     (found,) = fit(*tensors(np.full((1, CELLS, PIXELS, PIXELS), 5.0), np.zeros((1, CELLS, PIXELS, PIXELS)))).numpy()
     np.testing.assert_allclose(found, extended(fit.mean), atol=1e-6)
+
+
+def test_zeros_are_counts_that_were_clipped() -> None:
+    """The maximum of the log-density by a general optimiser: zeros are probabilities to be below, hot pixels pull linearly."""
+    fit, rng = learned(rounds=300), np.random.default_rng(4)
+    image, seen = drawn(rng) - 2.0, rng.random((CELLS, PIXELS, PIXELS)) < 0.8
+    counts = np.maximum(image + rng.normal(size=image.shape), 0.0)
+    counts[1, 2, 3] += 40.0
+    assert 0.2 < (counts[seen] == 0).mean() < 0.8
+    (found,) = fit(*tensors(np.where(seen, counts, 0.0)[None], seen[None])).double().numpy()
+    basis = np.stack([extended(fit.basis[k], int(fit.parity[k])) for k in range(RANK)]).reshape(RANK, -1)
+    mean, prior, x = extended(fit.mean)[seen], fit.variance.double().numpy(), counts[seen]
+
+    def loss(weights: _Reals) -> float:
+        mu = mean + weights @ basis[:, seen.reshape(-1)]
+        away = x - mu
+        counted = np.where(away > 3.0, 4.5 - 3.0 * away, -0.5 * away**2)
+        return float(0.5 * np.sum(weights**2 / prior) - np.where(x == 0, log_ndtr(-mu), counted).sum())
+
+    best = minimize(loss, np.zeros(RANK), method="BFGS", options={"gtol": 1e-6})
+    np.testing.assert_allclose(found.reshape(-1), extended(fit.mean).reshape(-1) + best.x @ basis, atol=2e-3)
+
+
+def test_a_few_rounds_take_most_of_the_bias_away() -> None:
+    rng, errors = np.random.default_rng(6), {}
+    images = np.stack([drawn(rng) - 1.5 for _ in range(40)])
+    counts = np.maximum(images + rng.normal(size=images.shape), 0.0)
+    for rounds in (0, 4):
+        found = learned(rounds)(*tensors(counts, np.ones_like(counts))).numpy()
+        errors[rounds] = np.median(((found - images) ** 2).mean(axis=(1, 2, 3)))
+    assert errors[4] < 0.3 * errors[0]
+
+
+@pytest.mark.parametrize("expected", [-6.0, -1.0, 0.0, 0.7, 3.0, 4.99, 5.01, 9.0])
+def test_zeros_are_completed_by_what_is_expected_below(expected: float) -> None:
+    """Mean and mean square of a normal distribution below zero, by quadrature."""
+    x = np.linspace(min(-12.0, expected - 12.0), 0.0, 400_001)
+    log_density = norm.logpdf(x - expected) - log_ndtr(-expected)
+    mean, square = (np.trapezoid(f * np.exp(log_density), x) for f in (x, (x - expected) ** 2))
+    zero, mu = torch.zeros(1), torch.tensor([expected])
+    assert completed(zero, mu).item() == pytest.approx(mean, abs=2e-3)
+    assert surprise(zero, mu).item() == pytest.approx(square, rel=2e-3, abs=1e-5)
+
+
+def test_what_was_counted_stays_and_hot_pixels_do_not() -> None:
+    values, mu = torch.tensor([1.5, -0.5, 9.0]), torch.tensor([0.5, 0.5, 2.0])
+    assert completed(values, mu).tolist() == [1.5, -0.5, 5.0]
+    assert surprise(values, mu).tolist() == [1.0, 1.0, 49.0]
 
 
 def test_few_images_are_refused() -> None:

@@ -148,7 +148,7 @@ def test_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"text\.pt is not a denoiser of insdl: not a file of torch\.save"):
         load_denoiser(tmp_path / "text.pt")
     save_checkpoint(tmp_path / "classifier.pt", CellClassifier(cells=3, pixels=8))
-    with pytest.raises(ValueError, match="expected a dictionary of format 'insdl denoiser 1'"):
+    with pytest.raises(ValueError, match="expected a dictionary of format 'insdl denoiser 2'"):
         load_denoiser(tmp_path / "classifier.pt")
 
 

@@ -175,11 +175,12 @@ def run(
 
 def cached_file(config: DenoiserConfig, settings: DenoiserTraining, images: int) -> Path:
     """A file in the user's cache, another for all that makes another denoiser."""
+    from insdl.learn.denoise import FORMAT
     from insdl.learn.denoising_samples import denoising_configuration
     from insdl.measured_data import data_folders
     from insdl.provenance import versions
 
-    made_of: list[object] = [versions()["insdl"], images, asdict(config), {**asdict(settings), "threads": None}]
+    made_of: list[object] = [FORMAT, versions()["insdl"], images, asdict(config), {**asdict(settings), "threads": None}]
     made_of.append(denoising_configuration().model_dump(mode="json"))
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
     return data_folders()[-1] / f"denoiser-{config.kind}-{digest}.pt"

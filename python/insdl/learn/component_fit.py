@@ -1,7 +1,12 @@
-"""The image of few principal components that fits a noisy one best, for images that are nearly their own mirror images."""
+"""The image of few principal components that fits a noisy one best, for images that are nearly their own mirror images.
+
+Counts below zero are set to zero in a file, so that a zero says no more than "not above". What it would have been is part of
+the fit: expectation and maximisation, as for the censored regression of Tobin, Econometrica 26, 24 (1958).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 _REMEMBERED = 128  # detectors whose normal matrix is kept
+_FAR = 3.0  # standard deviations above the fit: pixels beyond pull no harder than these, as hot ones should not
 # Even or odd in Qh, even or odd in Qk: signs in the quarters (+, +), (-, +), (+, -) and (-, -) of Qh and Qk.
 _PARITIES = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], dtype=torch.float32)
 _PRODUCT = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))  # of two of them
@@ -31,6 +37,8 @@ class ComponentFit(nn.Module):
     Parameters
     ----------
     cells, pixels : of an image, (cells, pixels, pixels). components : their number, of all four kinds.
+    rounds : how often zeros are told what the fit makes of them (`completed`), and the fit is made anew. The density of a zero
+        is the probability to be below it; without rounds it would be a count.
 
     Notes
     -----
@@ -42,9 +50,10 @@ class ComponentFit(nn.Module):
     variance: Tensor
     parity: Tensor
 
-    def __init__(self, cells: int, pixels: int, components: int) -> None:
+    def __init__(self, cells: int, pixels: int, components: int, *, rounds: int = 4) -> None:
         super().__init__()
         self.shape = (cells, pixels // 2, pixels // 2)
+        self.rounds = rounds
         size = cells * (pixels // 2) ** 2
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("basis", torch.zeros(components, size, dtype=torch.float16))
@@ -72,18 +81,24 @@ class ComponentFit(nn.Module):
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         """(n, cells, pixels, pixels): the fitted images of noisy ones of the same shape, with masks."""
         with torch.no_grad():
-            basis, n = self.basis.float(), len(values)
+            n, signs = len(values), _PARITIES.to(values)
+            basis = self.basis.float()
+            kinds = [self.parity == kind for kind in range(4)]
+            own = [basis[kind] for kind in kinds]
             masks = _quarters(mask).reshape(4, n, -1)
-            away = (_quarters(values).reshape(4, n, -1) - self.mean) * masks
-            signs = _PARITIES.to(values)
-            kinds = [(kind, self.parity == kind) for kind in range(4)]
-            sides = values.new_zeros(n, len(basis))
-            for kind, own in kinds:
-                sides[:, own] = torch.tensordot(signs[kind], away, dims=1) @ basis[own].T
-            weights = torch.stack([self._solved(side, masks[:, i], basis) for i, side in enumerate(sides)])
-            parts = [weights[:, own] @ basis[own] for _, own in kinds]
-            quarters = self.mean + torch.tensordot(signs.T, torch.stack(parts), dims=1)
-            return _whole(quarters.reshape(4, n, *self.shape))
+            seen = _quarters(values).reshape(4, n, -1)
+            fitted, now = seen, seen
+            for number in range(self.rounds + 1):
+                if number:
+                    now = completed(seen, fitted)
+                away = (now - self.mean) * masks
+                sides = values.new_zeros(n, len(basis))
+                for sign, kind, part in zip(signs, kinds, own, strict=True):
+                    sides[:, kind] = torch.tensordot(sign, away, dims=1) @ part.T
+                weights = torch.stack([self._solved(side, masks[:, i], basis) for i, side in enumerate(sides)])
+                parts = [weights[:, kind] @ part for kind, part in zip(kinds, own, strict=True)]
+                fitted = self.mean + torch.tensordot(signs.T, torch.stack(parts), dims=1)
+            return _whole(fitted.reshape(4, n, *self.shape))
 
     def _solved(self, side: Tensor, masks: Tensor, basis: Tensor) -> Tensor:
         """Weights; detectors come again and again, and the factors of their normal matrices are kept."""
@@ -98,6 +113,33 @@ class ComponentFit(nn.Module):
                     normal[one[:, None], other] += (basis[one] * folded[_PRODUCT[a][b]]) @ basis[other].T
             self._factors[key] = torch.linalg.cholesky(normal)
         return torch.cholesky_solve(side[:, None], self._factors[key].to(side.device))[:, 0]
+
+
+def completed(values: Tensor, expected: Tensor) -> Tensor:
+    """Values as they would have been counted, had zeros not been clipped and no pixel been hot.
+
+    A zero is expected - h(expected), the mean of a normal distribution of unit variance below zero. What is more than three
+    above what is expected counts as three.
+
+    Parameters
+    ----------
+    values, expected : the same shape, units of the noise.
+    """
+    return torch.where(values == 0, expected - _hazard(expected), torch.minimum(values, expected + _FAR))
+
+
+def surprise(values: Tensor, expected: Tensor) -> Tensor:
+    """Squared distance from what is expected, one on average where that is true; a zero: 1 + expected h(expected), its mean."""
+    below = (1.0 + expected * _hazard(expected)).clamp_min(0.0)
+    return torch.where(values == 0, below, (values - expected) ** 2)
+
+
+def _hazard(x: Tensor) -> Tensor:
+    """h = phi(x) / Phi(-x) of the standard normal distribution; its asymptotic series where x > 5, to 1e-3 there."""
+    near = x.clamp(max=5.0)
+    h = torch.exp(-0.5 * near * near) * math.sqrt(2.0 / math.pi) / torch.erfc(near * math.sqrt(0.5))
+    far = x.clamp(min=5.0)
+    return torch.where(x > 5.0, far + 1.0 / far - 2.0 / far**3 + 10.0 / far**5, h)
 
 
 def _components(rows: _Singles, rank: int) -> tuple[_Reals, _Singles]:

@@ -30,7 +30,8 @@ from insdl.learn.denoising_samples import DenoisingPrior, DenoisingSamples, Pair
 from insdl.learn.networks import evaluation_mode
 from insdl.learn.stabilisation import check_sigma, counts_of, stabilised
 
-_FORMAT = "insdl denoiser 1"
+FORMAT = "insdl denoiser 2"
+"""What a checkpoint file says it is."""
 _LATENT_VARIANCE = 0.05  # of the decoder, in units of the noise: about what a trained one reaches
 _DRAWS = 8  # of the latent image, for the uncertainty of a variational denoiser
 
@@ -261,7 +262,7 @@ def denoise(
 def save_denoiser(path: Path | str, network: Denoiser, *, history: DenoiserHistory | None = None) -> None:
     """Writes a denoiser to a file that is either complete or, after any interruption, as it was before."""
     content = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "config": asdict(network.config),
         "state": {name: value.cpu() for name, value in network.state_dict().items()},
         "history": None if history is None else asdict(history),
@@ -286,8 +287,8 @@ def load_denoiser(path: Path | str) -> Denoiser:
         if not zipfile.is_zipfile(file):
             raise ValueError("not a file of torch.save, or cut short")
         content = torch.load(file, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise ValueError(f"expected a dictionary of format {_FORMAT!r}")
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise ValueError(f"expected a dictionary of format {FORMAT!r}")
         network = Denoiser(DenoiserConfig(**content["config"]))
         network.load_state_dict(content["state"])
     except Exception as error:  # torch.load raises what the bytes happen to provoke

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from insdl.learn.component_fit import ComponentFit
+from insdl.learn.component_fit import ComponentFit, surprise
 from insdl.learn.stabilisation import stabilised
 
 _LOG_VARIANCE = (-9.0, 3.0)  # softly bounded: no pixel is known to a hundredth of its noise, none is without limits
@@ -137,7 +137,7 @@ class Denoiser(nn.Module):
         seen = [inputs, around]
         if self.config.components:
             fitted = self.fitted(values, mask)
-            seen += [fitted, torch.log1p(neighbourhood_mean((values - fitted) ** 2, mask))]
+            seen += [fitted, torch.log1p(neighbourhood_mean(surprise(values, fitted), mask))]
         first = self.fine(self.stem(torch.cat(seen, dim=1).contiguous(memory_format=torch.channels_last)))
         second = self.down1(first)
         third = self.down2(second)
