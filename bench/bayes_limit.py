@@ -2,12 +2,14 @@
 
     python bench/bayes_limit.py run --images 40 --output limit.jsonl
     python bench/bayes_limit.py run --images 40 --near --output near.jsonl
+    python bench/bayes_limit.py run --images 40 --noise 8 --output noisy.jsonl
     python bench/bayes_limit.py report limit.jsonl near.jsonl
     python bench/bayes_limit.py measured FOLDER
 
 `run` simulates images of the preset with all nuisances, labels balanced, fits both models and appends one line an image;
 it goes on where the file ends. With --near, quantities in which the models differ are drawn near the values at which they
-coincide; the fit is not told. `report` prints accuracies with binomial errors. `measured` judges the public measurement.
+coincide; the fit is not told. With --noise, so many standard deviations of noise are added; the fit is told. The jury of insdl
+is asked about the same images. `report` prints accuracies with binomial errors. `measured` judges the public measurement.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ from insdl.instrument.measurement import grown, read_pcsmo
 from insdl.instrument.pcsmo import CLIP
 from insdl.learn.evidence import compare_hypotheses, expected_log_ratio, used_blocks
 from insdl.learn.hypothesis import hypotheses
+from insdl.learn.jury import Jury, load_jury, member_probabilities
+
+_PRETRAINED = Path(__file__).parents[1] / "python" / "insdl" / "pretrained" / "pcsmo.pt"
 
 STREAM = "bayes limit"
 NEAR = {
@@ -64,31 +69,40 @@ def main() -> None:
 @main.command()
 @click.option("--images", default=40)
 @click.option("--near", "is_near", is_flag=True)
+@click.option("--noise", default=0.0, help="Add noise of so many times the standard deviation of an empty pixel.")
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 @click.option("--threads", default=1)
-def run(images: int, is_near: bool, output: Path, threads: int) -> None:
+def run(images: int, is_near: bool, noise: float, output: Path, threads: int) -> None:
     """Fit simulated images, as many as IMAGES in this run."""
     preset = pair()
     drawn = near(preset) if is_near else preset
     stream = STREAM + " near" * is_near
     source = ConfiguredSource(drawn.model_copy(update={"stream": stream, "n_samples": 1_000_000}))
-    rivals = hypotheses(preset, detector=source.detector)
+    rivals, jury = hypotheses(preset, detector=source.detector), load_jury(_PRETRAINED)
     first = len(output.read_text("utf-8").splitlines()) if output.exists() else 0
     for number in range(first, first + images):
-        row = judged(source, rivals, number, stream, threads)
+        row = judged(source, rivals, jury, number, stream, noise, threads)
         with output.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 
-def judged(source: ConfiguredSource, rivals: Any, number: int, stream: str, threads: int) -> dict[str, Any]:
+def judged(
+    source: ConfiguredSource, rivals: Any, jury: Jury, number: int, stream: str, noise: float, threads: int
+) -> dict[str, Any]:
     """Truth and fits of one simulated image."""
     samples = source.make([number], threads=threads)
     counts = source.detect(samples.images[0], generator(source.seed, f"{stream}/detection", number))
+    extra, seen = noise * rivals[0].sigma, source.detector.measured
+    if noise > 0:
+        rng = generator(source.seed, f"{stream}/noise", number)
+        counts = np.maximum(counts + extra[:, None, None] * rng.standard_normal(counts.shape), 0.0) * seen
     begin = time.perf_counter()
-    found = compare_hypotheses(rivals, counts, source.detector.measured, threads=threads)
+    found = compare_hypotheses(rivals, counts, seen, extra_sigma=extra, threads=threads)
     seconds = time.perf_counter() - begin
     truth = source.classes[int(samples.labels[0])]
     (rival,) = (name for name in found.fits if name != truth)
+    heard = member_probabilities(jury, counts[None].astype(np.float32), seen[None])[:, 0]
+    sides = heard[:, [jury.classes.index(truth), jury.classes.index(rival)]]
     true_values = dict(zip(source.parameter_names, samples.parameters[0].tolist(), strict=True))
     true_settings = dict(zip(source.setting_names, samples.settings[0].tolist(), strict=True))
     best = found.fits[truth]
@@ -105,6 +119,8 @@ def judged(source: ConfiguredSource, rivals: Any, number: int, stream: str, thre
         "parameters": {name: value for name, value in true_values.items() if np.isfinite(value)},
         "by_evidence": found.log_ratio(truth, rival),
         "by_likelihood": found.log_ratio(truth, rival, by="likelihood"),
+        "by_jury": float(np.diff(np.log(sides.mean(axis=0)))[0]) * -1.0,
+        "by_networks": (np.log(sides[:, 0]) - np.log(sides[:, 1])).tolist(),
         "expected": expected_log_ratio(found.fits[truth], found.fits[rival]),
         "pulls": pulls,
         "at_border": list(best.at_border),
@@ -123,6 +139,13 @@ def report(files: Iterable[Path]) -> None:
         _line(f"truth {truth}", [row for row in rows if row["truth"] == truth])
     _line("all", rows)
     _line("all, by likelihood", rows, key="by_likelihood")
+    if all("by_jury" in row for row in rows):
+        _line("all, by the jury", rows, key="by_jury")
+        networks = (np.array([row["by_networks"] for row in rows]) > 0).mean(axis=0)
+        click.echo(f"each network: {np.round(networks, 4).tolist()}")
+        both = sum((row["by_evidence"] > 0) and (row["by_jury"] <= 0) for row in rows)
+        neither = sum((row["by_evidence"] <= 0) and (row["by_jury"] > 0) for row in rows)
+        click.echo(f"right by evidence and wrong by the jury {both}, the other way {neither}")
     edges = [0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 9.01]
     for low, high in itertools.pairwise(edges):
         some = [row for row in rows if row["truth"] == "dimer" and low <= _difference(row) < high]
