@@ -17,9 +17,10 @@ from insdl.learn.denoise import (
     save_denoiser,
     train_denoiser,
 )
-from insdl.learn.denoising_networks import Denoiser, DenoiserConfig
+from insdl.learn.denoising_networks import Denoiser, DenoiserConfig, denoiser_input
 from insdl.learn.denoising_samples import Pair
 from insdl.learn.networks import CellClassifier
+from insdl.learn.stabilisation import counts_of
 from insdl.learn.train import save_checkpoint
 
 KINDS = ("autoencoder", "variational")
@@ -65,6 +66,17 @@ def test_training_learns_a_few_pairs_and_knows_how_well(kind: str) -> None:
         inside.append(np.mean(np.abs(error) < found.uncertainty[one.measured]))
     assert np.mean(clean) < 0.33 * np.mean(noisy)
     assert 0.5 < np.mean(inside) < 0.995
+
+
+def test_zeros_are_seen_as_in_training() -> None:
+    """Pairs are in single precision and `denoise` works in double: zeros are clipped counts in both."""
+    network, one, noise = small(components=2).eval(), pair(4), SIGMA * np.float32(1.1)
+    network.fitted.learn(pair(index).expected for index in range(6))
+    assert (one.counts[one.measured] == 0).mean() > 0.05
+    with torch.no_grad():
+        mean = network(torch.from_numpy(denoiser_input(one.counts, one.measured, noise)[None])).mean[0].numpy()
+    found = denoise(network, one.counts.astype(np.float64), one.measured, sigma=noise)
+    np.testing.assert_allclose(found.filled, counts_of(mean, noise[:, None, None]), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)

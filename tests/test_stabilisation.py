@@ -19,6 +19,13 @@ def test_the_scale_is_the_integral_over_the_noise(sigma: float) -> None:
         assert float(stabilised(np.array(x), np.array(sigma))) == pytest.approx(exact, rel=1e-6, abs=1e-7)  # float32
 
 
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_zero_stays_zero_whatever_the_precision(precision: type) -> None:
+    """A zero is known by being zero (`insdl.learn.component_fit.completed`): no rounding may take that away."""
+    sigma = np.random.default_rng(0).uniform(0.3, 6.0, 1000).astype(np.float32)
+    assert (stabilised(np.zeros(1000, precision), sigma) == 0.0).all()
+
+
 def test_counts_come_back() -> None:
     counts = np.linspace(-4.0, 120.0, 1000)
     sigma = np.array(1.3)

@@ -45,7 +45,8 @@ def stabilised(counts: _Floats, sigma: _Floats) -> npt.NDArray[np.float32]:
     >>> float(stabilised(np.array(12.0), np.array(2.0))), float(stabilised(np.array(-1.0), np.array(2.0)))
     (4.0, -0.5)
     """
-    above = np.sqrt(np.maximum(counts, 0.0) + sigma * sigma) - sigma
+    above = np.maximum(counts, 0.0)
+    above = above / (np.sqrt(above + sigma * sigma) + sigma)  # without a difference: zero stays zero, whatever the precision
     result: npt.NDArray[np.float32] = np.asarray(2.0 * above + np.minimum(counts, 0.0) / sigma, dtype=np.float32)
     return result
 
