@@ -35,7 +35,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--kind", type=click.Choice(["autoencoder", "variational"]), default="autoencoder", show_default=True,
               help="Network to train, where none is given.")  # fmt: skip
 @click.option("--images", type=click.IntRange(8), default=1600, show_default=True, help="Simulated images to train on.")
-@click.option("--pairs", type=click.IntRange(1), default=9000, show_default=True, help="Noisy images to train on.")
+@click.option("--pairs", type=click.IntRange(1), default=18_000, show_default=True, help="Noisy images to train on.")
 @click.option("--width", type=click.IntRange(1), default=48, show_default=True, help="Channels of the network.")
 @click.option("--components", type=click.IntRange(0), default=320, show_default=True,
               help="Principal components of simulated images that the network knows.")  # fmt: skip
