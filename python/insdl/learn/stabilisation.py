@@ -46,7 +46,9 @@ def stabilised(counts: _Floats, sigma: _Floats) -> npt.NDArray[np.float32]:
     (4.0, -0.5)
     """
     above = np.maximum(counts, 0.0)
-    above = above / (np.sqrt(above + sigma * sigma) + sigma)  # without a difference: zero stays zero, whatever the precision
+    above = above / (
+        np.sqrt(above + sigma * sigma) + sigma
+    )  # without a difference: zero stays zero, whatever the precision
     result: npt.NDArray[np.float32] = np.asarray(2.0 * above + np.minimum(counts, 0.0) / sigma, dtype=np.float32)
     return result
 
