@@ -1,6 +1,6 @@
 """The numbers of docs/pcsmo.md on the jury: the public measurement, simulated measurements, and what is no PCSMO.
 
-    python bench/jury_numbers.py measured measured.npy --mask detector_mask.mat [--network member.pt ...]
+    python bench/jury_numbers.py measured measured.npy [--mask detector_mask.mat] [--network member.pt ...] [--denoised FILE]
     python bench/jury_numbers.py simulated
     python bench/jury_numbers.py noise --factor 8
     python bench/jury_numbers.py foreign --measured measured.npy
@@ -11,7 +11,8 @@ Each with the jury of insdl, or that of --jury. Networks given besides are singl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from insdl.dataset.randomness import generator
 from insdl.dataset.view import ViewPrior, with_more_noise
 from insdl.instrument.measurement import read_pcsmo
 from insdl.instrument.pcsmo import INCIDENT_ENERGIES, NOISE_SIGMA, SLICES
-from insdl.learn.calibration import calibrated, fit_temperature
+from insdl.learn.calibration import calibrated, ensemble_logits, fit_temperature
 from insdl.learn.checkpoint import load_checkpoint
 from insdl.learn.jury import Jury, hear, load_jury, member_probabilities
 from insdl.learn.reliability import calibration_error
@@ -52,57 +53,92 @@ def main(context: click.Context, jury: Path) -> None:
 @click.argument("image", type=click.Path(exists=True, path_type=Path))
 @click.option("--mask", type=click.Path(exists=True, path_type=Path))
 @click.option("--network", "networks", multiple=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--draws", default=20, show_default=True, help="Of noise of eight standard deviations.")
+@click.option("--denoised", type=click.Path(exists=True, path_type=Path), help="The same image, by insdl denoise.")
+@click.option("--draws", default=20, show_default=True, help="Of noise of eight standard deviations, and of one.")
 @click.option("--threads", type=int)
 @click.pass_obj
 def measured(
-    jury: Jury, image: Path, mask: Path | None, networks: Sequence[Path], draws: int, threads: int | None
-) -> None:
+    jury: Jury, image: Path, mask: Path | None, networks: Sequence[Path], denoised: Path | None, draws: int,
+    threads: int | None,
+) -> None:  # fmt: skip
     """The public measurement, whole, in part, and with more noise: P of Goodenough."""
     given = read_pcsmo(image, mask=mask)
     more = tuple(load_checkpoint(path)[0] for path in networks)
     everyone = replace(jury, members=(*jury.members, *more))
-    temperatures = own_temperatures(everyone, threads)
-    click.echo(f"temperatures: the jury's {jury.temperature:.3f}, of each network {np.round(temperatures, 3).tolist()}")
+    groups = {size: groups_of(everyone, size, threads) for size in {1, len(jury.members)}}
+    click.echo(
+        f"temperatures: the jury's {jury.temperature:.3f}, of each network {np.round(groups[1].temperatures, 3).tolist()}"
+    )
     counts = given.image.astype(np.float32)
-    for name, values, seen in situations(counts.astype(np.float64), given.measured):
-        _measured_line(jury, everyone, temperatures, name, values[None].astype(np.float32), seen[None])
+    cases = {
+        name: (values[None].astype(np.float32), seen[None])
+        for name, values, seen in situations(counts.astype(np.float64), given.measured)
+    }
+    everywhere = np.broadcast_to(given.measured, (draws, *counts.shape))
+    cases[f"{draws} draws of 8 sigma"] = _noisy(counts, everywhere, 8.0), everywhere
+    if denoised is not None:
+        clean = read_pcsmo(denoised, mask=mask).image.astype(np.float32)
+        cases["denoised"] = clean[None], given.measured[None]
+        cases[f"denoised, {draws} draws of fresh noise"] = _noisy(clean, everywhere, 1.0), everywhere
+    for name, (values, seen) in cases.items():
+        verdicts = hear(jury, values, seen)
+        own = np.sort([verdict.probability["goodenough"] for verdict in verdicts])
+        click.echo(
+            f"{name}: jury lowest {own[0]:.5f}, median {np.median(own):.5f}, at 0.99 {(own >= 0.99).sum()}, at 0.95 "
+            f"{(own >= 0.95).sum()} of {len(own)}, alarms {sum(not one.in_distribution for one in verdicts)}"
+        )
+        plain = member_probabilities(everyone, values, seen)
+        for size, group in groups.items():
+            click.echo(f"  juries of {size}: {_group_line(group.answers(plain)[..., 0])}")
+
+
+def _noisy(counts: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_], factor: float) -> npt.NDArray[np.float32]:
+    """As many draws as ``seen`` has, of noise of ``factor`` standard deviations added; every other one clipped."""
     rng = np.random.default_rng(5)
-    noisy = [
-        with_more_noise(counts, NOISE_SIGMA.ravel(), 8.0, rng, clipped=bool(number % 2)) for number in range(draws)
+    drawn = [
+        with_more_noise(counts, NOISE_SIGMA.ravel(), factor, rng, clipped=bool(number % 2))
+        for number in range(len(seen))
     ]
-    noisy = [np.where(given.measured, one, np.float32(0.0)) for one in noisy]
-    seen = np.broadcast_to(given.measured, (draws, *counts.shape))
-    _measured_line(jury, everyone, temperatures, f"{draws} draws of 8 sigma", np.stack(noisy), seen)
+    return np.where(seen, np.stack(drawn), np.float32(0.0))
 
 
-def own_temperatures(jury: Jury, threads: int | None) -> npt.NDArray[np.float64]:
-    """(members,) what each network by itself, as a jury of one, would be calibrated with."""
+@dataclass(frozen=True)
+class Groups:
+    """Every jury of some size out of many networks: members (juries, size), and the temperature of each."""
+
+    members: npt.NDArray[np.int64]
+    temperatures: npt.NDArray[np.float64]
+
+    def answers(self, plain: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+        """(juries, n, classes). Calibrated probabilities, before any alarm, from the (networks, n, classes) of the networks."""
+        return np.stack(
+            [
+                calibrated(np.log(plain[list(who)].mean(axis=0)), temperature=temperature)
+                for who, temperature in zip(self.members, self.temperatures, strict=True)
+            ]
+        )
+
+
+def groups_of(everyone: Jury, size: int, threads: int | None) -> Groups:
+    """All juries of ``size`` members, each with the temperature that `insdl train rivals` would give it."""
     plain = RivalSettings()
     inputs, labels = measurements(_source("held out", plain.held_out), plain.noisy, threads)
-    logits = np.log(member_probabilities(jury, *_counts(inputs)))
-    return np.array([fit_temperature(one, labels, targets="hard").temperature for one in logits])
+    logits = np.log(member_probabilities(everyone, *_counts(inputs)))
+    members = np.array(list(combinations(range(len(logits)), size)))
+    fits = [fit_temperature(ensemble_logits(logits[who]), labels, targets="hard").temperature for who in members]
+    return Groups(members, np.array(fits))
 
 
-def _measured_line(
-    jury: Jury,
-    everyone: Jury,
-    temperatures: npt.NDArray[np.float64],
-    name: str,
-    counts: npt.NDArray[np.float32],
-    seen: npt.NDArray[np.bool_],
-) -> None:
-    verdicts = hear(jury, counts, seen)
-    own = np.sort([verdict.probability["goodenough"] for verdict in verdicts])
-    plain = member_probabilities(everyone, counts, seen)
-    single = np.stack([calibrated(np.log(p), temperature=t)[:, 0] for p, t in zip(plain, temperatures, strict=True)])
-    click.echo(
-        f"{name}: jury lowest {own[0]:.5f}, median {np.median(own):.5f}, at 0.99 {(own >= 0.99).sum()}, at 0.95 "
-        f"{(own >= 0.95).sum()} of {len(own)}, alarms {sum(not one.in_distribution for one in verdicts)}; {len(single)} "
-        f"networks lowest {single.min():.4f} ({plain[..., 0].min():.4f} without a temperature), "
-        f"at 0.99 in every draw {(single >= 0.99).all(axis=1).sum()}, at 0.95 "
-        f"{(single >= 0.95).all(axis=1).sum()}, of draws at 0.99 {np.round((single >= 0.99).mean(axis=1), 2).tolist()}"
+def _group_line(answers: npt.NDArray[np.float64]) -> str:
+    """How sure (juries, draws) are: the lowest, and how many juries have 0.99 and 0.95 in every draw."""
+    lowest, shares = answers.min(axis=1), (answers >= 0.99).mean(axis=1)
+    line = (
+        f"lowest {lowest.min():.4f}, at 0.99 in every draw {(lowest >= 0.99).sum()}, at 0.95 {(lowest >= 0.95).sum()} "
     )
+    line += f"of {len(lowest)}; of draws at 0.99 {shares.min():.2f} to {shares.mean():.4f}"
+    if len(lowest) <= 30:
+        line += f"; lowest of each {np.round(lowest, 4).tolist()}"
+    return line
 
 
 @main.command()
