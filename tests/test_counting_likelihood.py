@@ -33,6 +33,19 @@ def test_poisson_likelihood_is_that_of_the_distribution():
     assert squares / pixels == pytest.approx(1.0, abs=5 * np.sqrt(2 / pixels))
 
 
+def test_a_bin_that_is_nearly_empty_has_the_likelihood_of_its_few_counts():
+    """A bin beyond the band, among bins of many counts: 0.004 counts a pixel are expected there, and 0 or 1 come."""
+    mean = np.where(np.arange(2)[:, None, None] == 0, TRUTH, 0.004)
+    counts = np.random.default_rng(8).poisson(mean).astype(float)
+    counts[1, MEASURED[1]] = np.arange(MEASURED[1].sum()) == 5
+    problem = CountingProblem(counts, MEASURED)
+    data = counts[MEASURED]
+    own = stats.poisson.logpmf(data, mean[MEASURED]).sum() - stats.poisson.logpmf(data, data).sum()
+    assert problem.log_likelihood(mean[MEASURED]) == pytest.approx(own, rel=1e-10)
+    found = fit_scale(problem, IMAGE * np.array([1.0, 0.0])[:, None, None])
+    assert found.levels[1] == pytest.approx(1.0 / MEASURED[1].sum(), rel=1e-6)
+
+
 def test_gaussian_likelihood_is_weighted_least_squares():
     variance = np.broadcast_to(np.array([4.0, 9.0])[:, None, None], TRUTH.shape)
     data = TRUTH + np.sqrt(variance) * RNG.standard_normal(TRUTH.shape)  # negative signal is allowed

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from insdl.dataset.parameter_prior import ParameterPrior
 from insdl.instrument import ImageSimulator
 from insdl.instrument.forward_model import ForwardModel
 from insdl.instrument.rb2mnf4 import rb2mnf4_frame
-from insdl.learn.counting_likelihood import CountingProblem
+from insdl.learn.counting_likelihood import CountingProblem, fit_scale
 from insdl.learn.importance import refinement_proposal, reweighted
 from insdl.learn.refinement import refine
 from insdl.materials.rb2mnf4 import rb2mnf4
@@ -64,6 +65,28 @@ def test_errors_are_the_scatter_of_estimates():
         chi.append(found.chi_squared)
     assert np.mean(np.square(z), axis=0) == pytest.approx([1.0, 1.0], abs=4.0 * np.sqrt(2.0 / 60.0))
     assert np.mean(chi) == pytest.approx(1.0, abs=4.0 * np.sqrt(2.0 / 60.0 / 96.0))
+
+
+def test_a_bent_valley_is_followed_to_its_lowest_point():
+    """u + v^2 is known much better than v: a step along the valley leaves it. Where v = 0 nothing seems to tell v from u."""
+    wave, other = 0.5 * np.sin(7.0 * X), 0.007 * np.cos(11.0 * X)
+
+    def valley(values):
+        return np.array([1.0 + wave * (u + v**2) + other * v for u, v in np.asarray(values)])
+
+    prior = ParameterPrior(("u", "v"), [-3.0, -3.0], [3.0, 3.0])
+    for seed in range(8):
+        counts = np.random.default_rng(seed).poisson(1e4 * valley([[0.1, 0.3]])[0]).astype(float)
+        problem = CountingProblem(counts, EVERYWHERE, backgrounds=np.zeros((1, *X.shape)))
+
+        def loss(x, problem=problem):  # in coordinates without a valley
+            return -fit_scale(problem, valley([[x[0] - x[1] ** 2, x[1]]])[0]).log_likelihood
+
+        best = minimize(loss, [0.19, 0.3], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-7})
+        for start in ([0.15, 0.6], [0.19, 0.0]):
+            found = refine(problem, valley, prior=prior, start=start)
+            assert found.converged
+            assert found.log_posterior == pytest.approx(-best.fun, abs=0.01)
 
 
 def test_bounds_hold_and_are_told():

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 _Reals = npt.NDArray[np.float64]
-_FLOOR = 1e-3  # smallest expected counts over their mean: a background that a fit made negative must not divide by zero
+_FLOOR = (
+    1e-3  # smallest expected counts over a bin's mean: a background that a fit made negative must not divide by zero
+)
 
 
 def bin_backgrounds(measured: npt.NDArray[np.bool_], *, radial: npt.ArrayLike | None = None) -> _Reals:
@@ -70,6 +72,7 @@ class CountingProblem:
             raise ValueError(f"variance must be positive and of shape {shape}, got shape {noise.shape}")
         kept = shapes[:, self.measured].astype(np.float64)
         object.__setattr__(self, "_data", data.astype(np.float64))
+        object.__setattr__(self, "_floor", _FLOOR * self._bin_means())
         object.__setattr__(self, "_shapes", kept[np.abs(kept).max(axis=1) > 0])
         object.__setattr__(self, "_noise", None if noise is None else noise[self.measured])
 
@@ -90,12 +93,20 @@ class CountingProblem:
 
     def chi_squared(self, mean: _Reals) -> tuple[float, int]:
         """Sum of squared residuals over their variance, and how many pixels it holds: those where enough is expected."""
-        alive = np.ones(mean.shape, dtype=bool) if vars(self)["_noise"] is not None else self.floored(mean) <= mean
+        poisson = vars(self)["_noise"] is None
+        alive = mean >= _FLOOR * self.data.mean() if poisson else np.ones(mean.shape, dtype=bool)
         return float(np.sum(((self.data - mean) ** 2 / self.noise(mean))[alive])), int(alive.sum())
 
     def floored(self, mean: _Reals) -> _Reals:
-        """Expected counts no smaller than a thousandth of the mean counts."""
-        return np.maximum(mean, _FLOOR * float(self.data.mean()))
+        """Expected counts no smaller than a thousandth of the mean of their bin, which counts as if it had one count more."""
+        return np.asarray(np.maximum(mean, vars(self)["_floor"]))
+
+    def _bin_means(self) -> _Reals:
+        """(n,) float64. For each measured pixel (1 + the counts of its bin) / (measured pixels of its bin)."""
+        seen = self.measured.reshape(len(self.measured), -1)
+        total = np.where(self.measured, self.counts, 0.0).reshape(seen.shape).sum(axis=1, dtype=np.float64)
+        number = seen.sum(axis=1)
+        return np.repeat((1.0 + total) / np.maximum(number, 1), number)
 
     def log_likelihood(self, mean: _Reals) -> _Reals:
         """(...,) float64. Logarithm of the likelihood of expected counts (..., n), less that of the data themselves.

@@ -2,7 +2,9 @@
 
 Fisher scoring: theta' = theta + (F + P)^-1 (dm^T (n - m) / v - P (theta - theta_0)), with the information F of
 `insdl.learn.information` and the precision P of a normal prior; scale and background levels are parameters too. A flat prior's
-bounds hold: a parameter that would leave them goes nine tenths of the way to the bound, and the others go on for that.
+bounds hold: a parameter that would leave them goes nine tenths of the way to the bound, and the others go on for that. A step
+that makes the counts less likely is shortened, and when that does not help, damped, as by Levenberg and Marquardt (SIAM J.
+Appl. Math. 11, 431 (1963)).
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from insdl.learn.information import (
 )
 
 _Reals = npt.NDArray[np.float64]
-_HALVINGS = 5
+# Of a step, until one of them makes the counts more likely: a share of it, or the whole of a damped one.
+_ATTEMPTS = (*((0.5**n, 0.0) for n in range(5)), *((1.0, 10.0**n) for n in range(-1, 4)))
+_NOTHING_MORE = 1e-3  # nats: in a bent valley steps may stay long and gain next to nothing
 _NEARER = (
     0.9  # of the way to a bound in one step: at a width of zero, say, nothing depends on it, and nothing leads away
 )
@@ -47,7 +51,7 @@ class Refinement:
     chi_squared : of the counts about their expectation, over the degrees of freedom.
     degrees_of_freedom : pixels less fitted numbers.
     log_posterior : of the likelihood (see `CountingProblem.log_likelihood`) and the prior.
-    steps : taken. converged : whether the last step was below the tolerance.
+    steps : taken. converged : whether the last step was below the tolerance or promised less than 0.001 nats.
     at_bound : names of parameters that ended within a thousandth of the range from a bound of their prior.
     """
 
@@ -81,7 +85,7 @@ def refine(
     *,
     prior: ParameterPrior,
     start: npt.ArrayLike,
-    max_steps: int = 15,
+    max_steps: int = 25,
     tolerance: float = 0.03,
 ) -> Refinement:
     """The most probable parameters of counts, and how far they can be believed.
@@ -93,7 +97,7 @@ def refine(
     prior : bounds, and normal priors of nuisances such as the zero of energy.
     start : (n,) float64. What a network or an earlier fit says; far from the answer scoring can end elsewhere.
     max_steps : of Fisher scoring, each with 4 n + 1 to 6 simulated images.
-    tolerance : a step shorter than this many standard deviations ends the fit.
+    tolerance : a step shorter than this many standard deviations ends the fit, as does one that promises less than 0.001 nats.
 
     Raises
     ------
@@ -118,14 +122,14 @@ def refine(
     while taken < max_steps and not converged:
         slopes = _slopes(problem, expected, prior, theta, steps, fit)
         gradient, information = _score(problem, fit, slopes, prior)
-        penalty = prior.precision * (theta - prior.centre)
-        step, error = _bounded_step(information, gradient - penalty, prior, theta)
-        size = float(np.max(np.abs(step) / error))
+        pull = gradient - prior.precision * (theta - prior.centre)
+        step, error = _bounded_step(information, pull, prior, theta)
+        converged = float(np.max(np.abs(step) / error)) < tolerance or 0.5 * float(pull @ step) < _NOTHING_MORE
         taken += 1
-        if size < tolerance:
-            converged = True
-        for halving in range(_HALVINGS):
-            trial = np.clip(theta + 0.5**halving * step, low, high)
+        for share, damping in _ATTEMPTS:
+            if damping:
+                step, _ = _bounded_step(information, pull, prior, theta, damping=damping)
+            trial = np.clip(theta + share * step, low, high)
             image = np.asarray(expected(trial[None]))[0]
             if np.isfinite(image[problem.measured]).all():
                 new = fit_scale(problem, image)
@@ -191,12 +195,13 @@ def _score(
 
 
 def _bounded_step(
-    information: Information, gradient: _Reals, prior: ParameterPrior, theta: _Reals
+    information: Information, gradient: _Reals, prior: ParameterPrior, theta: _Reals, *, damping: float = 0.0
 ) -> tuple[_Reals, _Reals]:
     """A scoring step that stays within the bounds, and the standard deviations that it is measured in."""
     from scipy.optimize import lsq_linear
 
     matrix = information.matrix + np.diag(prior.precision)
+    matrix += damping * np.diag(np.diag(matrix))
     # So that a null direction gives no step instead of an error: its eigenvalue in prior widths is that of a much wider prior.
     factor = np.linalg.cholesky(matrix + np.diag(1e-6 / prior.width**2 + 1e-12 * np.diag(matrix)))
     room = _NEARER * np.array([prior.low - theta, prior.high - theta])
