@@ -131,7 +131,7 @@ def repeated(inference: MapInference, settings: Rb2mnf4Settings, *, n: int = 100
     }
 
 
-def test(file: Path, parts: list[str]) -> dict[str, Any]:
+def test(file: Path, parts: list[str], refined_images: int) -> dict[str, Any]:
     """All numbers of one pickle."""
     settings, inference = pickle.loads(file.read_bytes())
     result: dict[str, Any] = {"windows": settings.windows}
@@ -148,7 +148,7 @@ def test(file: Path, parts: list[str]) -> dict[str, Any]:
     if "shifts" in parts:
         result["shifts"] = shifts(inference, settings)
     if "refined" in parts:
-        tested = tested_at(inference, replace(settings, test_images=120, refined_images=120), 1e6)
+        tested = tested_at(inference, replace(settings, test_images=refined_images, refined_images=refined_images), 1e6)
         result["refined"] = {
             "rmse": tested.refined_rmse.round(6).tolist(),
             "posterior_rmse": tested.weighted_rmse.round(6).tolist(),
@@ -172,11 +172,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=Rb2mnf4Settings().training.epochs)
     parser.add_argument("--maps", type=int, default=Rb2mnf4Settings().training_images, help="maps of an epoch")
     parser.add_argument("--parts", nargs="+", default=["counts", "shifts", "refined", "repeated"])
+    parser.add_argument("--refined-images", type=int, default=600, help="maps that are refined, of 1e6 counts")
     given = parser.parse_args()
     if given.what == "train":
         result = train(given.file, settings_of(given.windows, given.instrument, given.epochs, given.maps))
     else:
-        result = test(given.file, given.parts)
+        result = test(given.file, given.parts, given.refined_images)
     json.dump(result, sys.stdout, indent=1)
 
 

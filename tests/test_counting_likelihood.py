@@ -46,6 +46,28 @@ def test_a_bin_that_is_nearly_empty_has_the_likelihood_of_its_few_counts():
     assert found.levels[1] == pytest.approx(1.0 / MEASURED[1].sum(), rel=1e-6)
 
 
+def test_a_sloped_background_of_few_counts_is_fitted_to_its_highest_likelihood():
+    """Least squares alone leaves the region where all expected counts are positive, and does not come back."""
+    radius = np.hypot(*np.meshgrid(np.linspace(-1, 1, 12), np.linspace(-1, 1, 12)))
+    slope = radius - radius.mean()
+    everywhere = np.ones((2, 12, 12), bool)
+    shapes = bin_backgrounds(everywhere, radial=radius)
+    image = IMAGE * np.array([1.0, 0.0])[:, None, None]
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        counts = rng.poisson(np.stack([TRUTH[0], np.full((12, 12), 0.03)])).astype(float)
+        counts[1, 3, 4] += 1.0
+        found = fit_scale(CountingProblem(counts, everywhere, backgrounds=shapes), image)
+
+        def loss(x, few=counts[1]):
+            mean = x[0] + x[1] * slope
+            return 1e9 if mean.min() <= 1e-9 else -stats.poisson.logpmf(few, mean).sum()
+
+        best = optimize.minimize(loss, [counts[1].mean(), 0.0], method="Nelder-Mead", options={"fatol": 1e-9})
+        levels = found.levels[[1, 3]]
+        assert -stats.poisson.logpmf(counts[1], np.maximum(levels[0] + levels[1] * slope, 1e-6)).sum() < best.fun + 0.05
+
+
 def test_gaussian_likelihood_is_weighted_least_squares():
     variance = np.broadcast_to(np.array([4.0, 9.0])[:, None, None], TRUTH.shape)
     data = TRUTH + np.sqrt(variance) * RNG.standard_normal(TRUTH.shape)  # negative signal is allowed

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 _Reals = npt.NDArray[np.float64]
+_SHARES = tuple(0.5**n for n in range(8))  # of a step
 _FLOOR = (
     1e-3  # smallest expected counts over a bin's mean: a background that a fit made negative must not divide by zero
 )
@@ -72,7 +73,9 @@ class CountingProblem:
             raise ValueError(f"variance must be positive and of shape {shape}, got shape {noise.shape}")
         kept = shapes[:, self.measured].astype(np.float64)
         object.__setattr__(self, "_data", data.astype(np.float64))
-        object.__setattr__(self, "_floor", _FLOOR * self._bin_means())
+        counted, pixels = self._bins()
+        object.__setattr__(self, "_floor", _FLOOR * (1.0 + counted) / pixels)
+        object.__setattr__(self, "_least_noise", np.maximum(_FLOOR * counted, 1.0) / pixels)
         object.__setattr__(self, "_shapes", kept[np.abs(kept).max(axis=1) > 0])
         object.__setattr__(self, "_noise", None if noise is None else noise[self.measured])
 
@@ -87,9 +90,17 @@ class CountingProblem:
         return np.asarray(vars(self)["_shapes"])
 
     def noise(self, mean: _Reals) -> _Reals:
-        """(..., n) float64, counts^2. The variance of the data where these counts are expected."""
+        """(..., n) float64, counts^2. The variance of the data where these counts are expected.
+
+        That of Poisson counts is no smaller than if one count were expected in the pixel's bin: where none is, and a level
+        below zero cancels the signal, pixels would otherwise seem to tell without end.
+        """
         given = vars(self)["_noise"]
-        return self.floored(mean) if given is None else np.broadcast_to(given, mean.shape)
+        return (
+            np.asarray(np.maximum(mean, vars(self)["_least_noise"]))
+            if given is None
+            else np.broadcast_to(given, mean.shape)
+        )
 
     def chi_squared(self, mean: _Reals) -> tuple[float, int]:
         """Sum of squared residuals over their variance, and how many pixels it holds: those where enough is expected."""
@@ -101,12 +112,12 @@ class CountingProblem:
         """Expected counts no smaller than a thousandth of the mean of their bin, which counts as if it had one count more."""
         return np.asarray(np.maximum(mean, vars(self)["_floor"]))
 
-    def _bin_means(self) -> _Reals:
-        """(n,) float64. For each measured pixel (1 + the counts of its bin) / (measured pixels of its bin)."""
+    def _bins(self) -> tuple[_Reals, _Reals]:
+        """For each measured pixel the counts of its bin, and the measured pixels of its bin, (n,) float64 both."""
         seen = self.measured.reshape(len(self.measured), -1)
         total = np.where(self.measured, self.counts, 0.0).reshape(seen.shape).sum(axis=1, dtype=np.float64)
         number = seen.sum(axis=1)
-        return np.repeat((1.0 + total) / np.maximum(number, 1), number)
+        return np.repeat(total, number), np.repeat(number, number).astype(np.float64)
 
     def log_likelihood(self, mean: _Reals) -> _Reals:
         """(...,) float64. Logarithm of the likelihood of expected counts (..., n), less that of the data themselves.
@@ -153,18 +164,46 @@ def fit_scale(problem: CountingProblem, image: npt.NDArray[np.floating], *, step
     size: _Reals = np.sqrt(np.mean(design**2, axis=1))
     size = np.where(size > 0, size, 1.0)
     design = design / size[:, None]
-    weight = 1.0 / problem.noise(np.maximum(problem.data, 1.0))
-    best: _Reals = np.zeros(len(design))
-    last = -np.inf
-    for _ in range(max(1, steps)):
-        normal = (design * weight) @ design.T
-        best = np.asarray(np.linalg.lstsq(normal, (design * weight) @ problem.data, rcond=1e-12)[0])
-        mean = best @ design
-        now = float(problem.log_likelihood(mean))
-        weight = 1.0 / problem.noise(mean)
-        if abs(now - last) < 1e-7:
-            break
-        last = now
+    best, fell = _climbed(problem, design, steps, whole=True)
+    if fell:
+        best = max(best, _climbed(problem, design, steps, whole=False)[0], key=lambda one: one[0])
+    value, coefficients, mean = best
+    weight = 1.0 / problem.noise(mean)
     _, determinant = np.linalg.slogdet((design * weight) @ design.T + 1e-12 * np.eye(len(design)))
-    found = best / size
-    return ScaleFit(float(found[0]), found[1:], mean, now, float(determinant))
+    found = coefficients / size
+    return ScaleFit(float(found[0]), found[1:], mean, value, float(determinant))
+
+
+def _climbed(
+    problem: CountingProblem, design: _Reals, steps: int, *, whole: bool
+) -> tuple[tuple[float, _Reals, _Reals], bool]:
+    """The highest log-likelihood found, its coefficients and expected counts; and whether a step led down.
+
+    Least squares with the weights of the last fit. Where hardly anything was counted a step may make expected counts negative,
+    and the counts less likely: whole steps may come back from there or not; the others are halved until they lead up.
+    """
+    now = _least_squares(design, 1.0 / problem.noise(np.maximum(problem.data, 1.0)), problem.data)
+    mean: _Reals = now @ design
+    value = float(problem.log_likelihood(mean))
+    best, fell = (value, now, mean), False
+    for _ in range(max(1, steps)):
+        step = _least_squares(design, 1.0 / problem.noise(mean), problem.data) - now
+        for share in _SHARES[:1] if whole else _SHARES:
+            mean = (now + share * step) @ design
+            gain = float(problem.log_likelihood(mean)) - value
+            if gain >= 0.0:
+                break
+        fell |= gain < -1e-6
+        if fell and not whole:
+            break
+        now, value = now + share * step, value + gain
+        best = max(best, (value, now, mean), key=lambda one: one[0])
+        if abs(gain) < 1e-7:
+            break
+    return best, fell
+
+
+def _least_squares(design: _Reals, weight: _Reals, data: _Reals) -> _Reals:
+    """(k,) float64: the coefficients of the rows of ``design`` that come nearest to the data, in units of the weights."""
+    weighted = design * weight
+    return np.asarray(np.linalg.lstsq(weighted @ design.T, weighted @ data, rcond=1e-12)[0])
